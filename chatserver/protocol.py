@@ -1,0 +1,332 @@
+"""The wire vocabulary: every frame of the WebSocket protocol, version 1, as a model.
+
+The AsyncAPI document is generated from these models; the hub parses commands with them. Sizes that are
+configuration (the length of a message, the page of a history) are checked by the hub, not here.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
+
+from policies.errors import ErrorCode
+from policies.vocabulary import EntryKind, PresenceState, Role, RoomKind
+
+SUBPROTOCOL: Final = "dispute-chat.v1"
+PATH: Final = "/v1/ws"
+
+
+def rfc3339(at: datetime) -> str:
+    """An aware UTC time as RFC 3339 with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
+    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
+
+
+Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, when_used="json")]
+CommandIdField = Annotated[str, Field(min_length=1, max_length=64)]
+RoomIdField = Annotated[str, Field(min_length=1, max_length=128)]
+Position = Annotated[int, Field(ge=0, lt=2**53)]
+"""A seq, or 0 for the place before the first entry."""
+
+
+class Frame(BaseModel):
+    """One JSON object per text frame. Unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Command(Frame):
+    """A frame from the client that is answered under its ``id``."""
+
+    id: CommandIdField
+
+
+# Client to server
+
+
+class ClientInfo(Frame):
+    name: Annotated[str, Field(max_length=64)]
+    version: Annotated[str, Field(max_length=64)] | None = None
+
+
+class RoomPosition(Frame):
+    """A room to join, and the last seq the client has of it."""
+
+    room: RoomIdField
+    after: Position | None = None
+
+
+class Connect(Command):
+    """The first frame. ``token`` may be left out where the Authorization header carried it."""
+
+    type: Literal["connect"]
+    token: Annotated[str, Field(max_length=8192)] | None = None
+    client: ClientInfo | None = None
+    rooms: list[RoomPosition] = []
+
+
+class TokenRefresh(Command):
+    """A new token of the same user, before the old one expires."""
+
+    type: Literal["token.refresh"]
+    token: Annotated[str, Field(max_length=8192)]
+
+
+class Join(Command):
+    type: Literal["join"]
+    room: RoomIdField
+    after: Position | None = None
+
+
+class Leave(Command):
+    type: Literal["leave"]
+    room: RoomIdField
+
+
+class History(Command):
+    """A page of entries before or after a seq; without either, the latest."""
+
+    type: Literal["history"]
+    room: RoomIdField
+    before: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    after: Position | None = None
+    limit: int = 50
+
+
+class MessageSend(Command):
+    """A plain message. The same ``id`` again gets the first answer back."""
+
+    type: Literal["message.send"]
+    room: RoomIdField
+    text: str
+    reply_to: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+
+
+class Typing(Frame):
+    """No answer; the others get ``typing``, which lapses by itself."""
+
+    type: Literal["typing"]
+    room: RoomIdField
+    on: bool
+
+
+class Receipt(Frame):
+    """No answer; up to which seq the client has received and its user has read."""
+
+    type: Literal["receipt"]
+    room: RoomIdField
+    delivered: Position | None = None
+    read: Position | None = None
+
+
+class Ping(Frame):
+    type: Literal["ping"]
+    id: CommandIdField | None = None
+    t: int | float | str | None = None
+
+
+ClientFrame = Annotated[
+    Connect | TokenRefresh | Join | Leave | History | MessageSend | Typing | Receipt | Ping,
+    Field(discriminator="type"),
+]
+CLIENT_FRAME: Final[TypeAdapter[ClientFrame]] = TypeAdapter(ClientFrame)
+
+
+# Server to client
+
+
+class User(Frame):
+    """The connected user; ``role`` is that of the token and absent for buyers and sellers."""
+
+    id: str
+    role: Role | None = None
+    name: str
+
+
+class Limits(Frame):
+    """What the server accepts, for clients to adapt to."""
+
+    frame_bytes: int
+    message_chars: int
+    messages_per_s: float
+    message_burst: int
+    connections_per_user: int
+    rooms_per_connection: int
+    history_page: int
+
+
+class Connected(Frame):
+    type: Literal["connected"] = "connected"
+    id: str
+    session: str
+    user: User
+    server_time: Timestamp
+    heartbeat_s: float
+    limits: Limits
+
+
+class EntryAuthor(Frame):
+    id: str
+    role: Role
+    name: str
+
+
+class WireEntry(Frame):
+    """An entry as one reader sees it. ``command_id`` is given to its author only."""
+
+    seq: int
+    id: str
+    kind: EntryKind
+    author: EntryAuthor
+    at: Timestamp
+    body: dict[str, Any]
+    withheld: Literal[True] | None = None
+    erased: Literal[True] | None = None
+    command_id: str | None = None
+
+
+class Member(Frame):
+    """Someone of the room and their presence."""
+
+    user: str
+    role: Role
+    name: str
+    state: PresenceState
+    last_seen: Timestamp | None = None
+
+
+class You(Frame):
+    role: Role
+
+
+class Cursor(Frame):
+    """Up to which seq a member has received and read."""
+
+    delivered: int
+    read: int
+
+
+class Joined(Frame):
+    """``entries`` are those after the client's position (oldest first), or the latest page; ``more``: fetch the rest with ``history``."""
+
+    type: Literal["joined"] = "joined"
+    id: str | None = None
+    room: str
+    kind: RoomKind
+    head: int
+    members: list[Member]
+    you: You
+    available_actions: list[dict[str, Any]] = []
+    entries: list[WireEntry]
+    more: bool
+    cursors: dict[str, Cursor]
+
+
+class HistoryPage(Frame):
+    type: Literal["history"] = "history"
+    id: str
+    room: str
+    entries: list[WireEntry]
+    more: bool
+
+
+class Ack(Frame):
+    """A command is done. The fields beside ``id`` are there when it wrote an entry: then the entry is durable."""
+
+    type: Literal["ack"] = "ack"
+    id: str
+    room: str | None = None
+    seq: int | None = None
+    entry_id: str | None = None
+    at: Timestamp | None = None
+    duplicate: bool | None = None
+
+
+class Pong(Frame):
+    type: Literal["pong"] = "pong"
+    id: str | None = None
+    t: int | float | str | None = None
+    server_time: Timestamp
+
+
+class EntryFrame(Frame):
+    """A live entry; strictly in order of seq within a room."""
+
+    type: Literal["entry"] = "entry"
+    room: str
+    entry: WireEntry
+
+
+class Presence(Frame):
+    type: Literal["presence"] = "presence"
+    room: str
+    user: str
+    role: Role
+    state: PresenceState
+    last_seen: Timestamp | None = None
+
+
+class TypingNow(Frame):
+    type: Literal["typing"] = "typing"
+    room: str
+    user: str
+    on: bool
+
+
+class ReceiptNow(Frame):
+    type: Literal["receipt"] = "receipt"
+    room: str
+    user: str
+    delivered: int
+    read: int
+
+
+class TokenExpiring(Frame):
+    type: Literal["token.expiring"] = "token.expiring"
+    in_s: float
+
+
+class Resync(Frame):
+    """The client's position cannot be served live: it joins again with ``after``."""
+
+    type: Literal["resync"] = "resync"
+    room: str
+    head: int
+
+
+class Bye(Frame):
+    """Sent before a planned close."""
+
+    type: Literal["bye"] = "bye"
+    reason: str
+    reconnect_after_ms: int
+
+
+class Error(Frame):
+    """What went wrong with the command ``id`` (absent where no command can be named)."""
+
+    type: Literal["error"] = "error"
+    id: str | None = None
+    code: ErrorCode
+    message: str
+    temporary: bool
+    retry_after_ms: int | None = None
+    details: dict[str, Any] | None = None
+
+
+ServerFrame = Annotated[
+    Connected
+    | Joined
+    | HistoryPage
+    | Ack
+    | Pong
+    | EntryFrame
+    | Presence
+    | TypingNow
+    | ReceiptNow
+    | TokenExpiring
+    | Resync
+    | Bye
+    | Error,
+    Field(discriminator="type"),
+]
+SERVER_FRAME: Final[TypeAdapter[ServerFrame]] = TypeAdapter(ServerFrame)

@@ -1,0 +1,86 @@
+"""All configuration: one typed object with its defaults. Nothing else reads the environment.
+
+A value comes from, strongest first: an argument, an environment variable ``CHATSERVER_<NAME>``, the file named by
+``CHATSERVER_CONFIG`` or ``--config`` (TOML), the default.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The server's settings. Durations are seconds, sizes bytes, unless a name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="CHATSERVER_", extra="forbid", frozen=True)
+
+    # Where it listens
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    public_url: str = Field("", description="Base URL that clients use, where a proxy stands in front.")
+    allowed_origins: list[str] = Field([], description="Origins of browser pages that may open a WebSocket; '*' allows all.")
+    forwarded_allow_ips: str = Field("127.0.0.1", description="Proxies whose X-Forwarded-* headers are believed.")
+
+    # What it depends on
+    mongo_url: SecretStr = Field(SecretStr(""), description="MongoDB connection string; a replica set is required.")
+    mongo_database: str = Field("dispute_chat", description="Database name.")
+    mongo_driver: Literal["motor", "pymongo"] = Field("motor", description="Which asyncio driver to use.")
+    mongo_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a MongoDB server or answer before 'unavailable'.")
+    mongo_pool: int = Field(32, ge=1, description="Largest number of MongoDB connections of a process.")
+    redis_url: SecretStr = Field(SecretStr(""), description="redis://, rediss://, redis+sentinel:// or redis+cluster:// URL.")
+    redis_prefix: str = Field("chat", description="Prefix of every Redis key and channel.")
+    s3_url: str = Field("", description="Endpoint of the S3-compatible store; empty for AWS.")
+
+    # Who may come in
+    jwt_secret: SecretStr = Field(SecretStr(""), description="Shared secret of HS256 tokens, 32 bytes or more.")
+    jwt_jwks: str = Field("", description="File or https URL of a JWKS for RS256, ES256 or EdDSA tokens.")
+    jwt_jwks_cache_s: float = Field(300.0, gt=0, description="How long a fetched JWKS is used before it is fetched again.")
+    jwt_issuer: str = Field("", description="Required 'iss' of a token; empty accepts any.")
+    jwt_leeway_s: float = Field(5.0, ge=0, description="Tolerated difference of clocks when a token's times are checked.")
+    sandbox: bool = Field(False, description="Development only: tokens and the clock may be set over HTTP.")
+
+    # Limits of clients
+    frame_bytes: int = Field(32 * 1024, ge=1024, description="Largest WebSocket frame; more closes with 1009.")
+    http_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest HTTP request body.")
+    message_chars: int = Field(4000, ge=1, description="Longest message text, in characters.")
+    messages_per_s: float = Field(5.0, gt=0, description="Messages a second per user, sustained.")
+    message_burst: int = Field(10, ge=1, description="Messages per user at once.")
+    commands_per_s: float = Field(20.0, gt=0, description="Other commands a second per connection, sustained.")
+    command_burst: int = Field(60, ge=1, description="Other commands per connection at once.")
+    connections_per_user: int = Field(5, ge=1, description="Connections a user may hold, over all processes.")
+    connections: int = Field(50_000, ge=1, description="Connections a process accepts.")
+    rooms_per_connection: int = Field(20, ge=1, description="Rooms a buyer or seller may join on one connection.")
+    staff_rooms_per_connection: int = Field(128, ge=1, description="Rooms staff may join on one connection.")
+    history_page: int = Field(100, ge=1, description="Most entries of one history answer.")
+    joined_page: int = Field(50, ge=1, description="Entries of a joined answer.")
+    queue_frames: int = Field(256, ge=1, description="Frames that may wait for a slow client before 4002.")
+    queue_bytes: int = Field(1024 * 1024, ge=65536, description="Bytes that may wait for a slow client before 4002.")
+    compression: bool = Field(False, description="Offer permessage-deflate; costs about 35 KiB a connection.")
+
+    # Times
+    heartbeat_s: float = Field(25.0, gt=0, description="Pause between pings.")
+    heartbeat_timeout_s: float = Field(10.0, gt=0, description="How long a ping may stay unanswered.")
+    connect_timeout_s: float = Field(10.0, gt=0, description="How long a socket may stay without its connect frame.")
+    token_warning_s: float = Field(60.0, ge=0, description="How long before its expiry a token is said to expire.")
+    token_grace_s: float = Field(25.0, ge=0, description="How long after its expiry a connection is kept.")
+    typing_lapse_s: float = Field(6.0, gt=0, description="How long a typing notice holds without renewal.")
+    away_after_s: float = Field(300.0, gt=0, description="A connection without commands for this long is away.")
+    receipt_flush_s: float = Field(0.5, gt=0, description="How long receipts are gathered before they are stored and told.")
+    drain_s: float = Field(15.0, gt=0, description="Longest planned shutdown of a process.")
+    reconnect_spread_s: float = Field(5.0, ge=0, description="Clients of a stopping process come back spread over this long.")
+
+    # The log and the fan-out
+    commit_batch: int = Field(64, ge=1, le=1000, description="Most messages committed together.")
+    commit_concurrency: int = Field(2, ge=1, description="Commits of a process under way at once.")
+    fanout_partitions: int = Field(8, ge=1, le=1024, description="Redis channels that rooms are spread over; the same on all processes.")
+    forward_timeout_s: float = Field(1.0, gt=0, description="How long a room's writer may take before a process writes itself.")
+    sweep_s: float = Field(3.0, gt=0, description="Pause between comparisons of active rooms' heads with MongoDB.")
+    hub_lease_s: float = Field(10.0, gt=0, description="A process silent for this long counts as gone.")
+
+    # The operator's view
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event that is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="Form of log lines.")
+    otlp_endpoint: str = Field("", description="OpenTelemetry collector (OTLP over HTTP); empty: no traces.")
+    data_dir: Path | None = Field(None, description="Data folder of a development instance.")
