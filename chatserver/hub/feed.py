@@ -34,9 +34,7 @@ What can go wrong, under the name that the tests use:
 """
 
 from collections.abc import Iterable
-from typing import Final
-
-from policies.entry import Entry
+from typing import Final, Generic, Protocol, TypeVar
 
 WINDOW: Final = 512
 """Entries held beyond a hole; about what a busy room produces while one fetch is under way."""
@@ -44,7 +42,18 @@ FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 5.0
 
 
-class RoomFeed:
+class Sequenced(Protocol):
+    """An entry in whatever form it travels; recovery looks at nothing but its place."""
+
+    @property
+    def seq(self) -> int:
+        """1, 2, 3 ... within the room."""
+
+
+E = TypeVar("E", bound=Sequenced)
+
+
+class RoomFeed(Generic[E]):
     """The stream of one room on one hub.
 
     Args:
@@ -67,7 +76,7 @@ class RoomFeed:
         self.known_head = self.next_seq - 1 if next_seq else 0
         self.retry_at = float("-inf")
         self._window = window
-        self._held: dict[int, Entry] | None = None  # made for a hole, dropped with it: most rooms never need one
+        self._held: dict[int, E] | None = None  # made for a hole, dropped with it: most rooms never need one
         self._fetching_from = 0  # next_seq when the fetch under way began; 0: none is
         self._failures = 0
 
@@ -98,7 +107,7 @@ class RoomFeed:
             return None
         return self.next_seq - 1, min(self._held) if self._held else self.known_head + 1
 
-    def start(self, head: int) -> list[Entry]:
+    def start(self, head: int) -> list[E]:
         """MongoDB was read up to ``head``, after the subscription was confirmed: the stream begins after it.
 
         On a feed that was started before it only tells the head. Returns what can be handed out now.
@@ -111,7 +120,7 @@ class RoomFeed:
         early, self._held = self._held, None
         return self.offer(early.values()) if early else []
 
-    def offer(self, entries: Iterable[Entry]) -> list[Entry]:
+    def offer(self, entries: Iterable[E]) -> list[E]:
         """Take entries from any source, in any order.
 
         Returns what can be handed out now: a run without holes that continues what was handed out before.
@@ -121,7 +130,7 @@ class RoomFeed:
             self._hold_early(entries)
             return []
         held = self._held
-        run: list[Entry] = []
+        run: list[E] = []
         for entry in entries:
             seq = entry.seq
             if seq == next_seq:
@@ -161,7 +170,7 @@ class RoomFeed:
         self._fetching_from = self.next_seq
         return self.next_seq - 1
 
-    def end_fetch(self, entries: Iterable[Entry], now: float) -> list[Entry]:
+    def end_fetch(self, entries: Iterable[E], now: float) -> list[E]:
         """The fetch brought ``entries``. Returns what can be handed out now, as `offer` does.
 
         When more is missing, `begin_fetch` gives the next page at once, unless this one brought nothing new.
@@ -181,7 +190,7 @@ class RoomFeed:
         self.retry_at = now + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self._failures)
         self._failures = min(self._failures + 1, 16)
 
-    def _hold_early(self, entries: Iterable[Entry]) -> None:
+    def _hold_early(self, entries: Iterable[E]) -> None:
         held = self._held
         if held is None:
             held = self._held = {}
@@ -193,7 +202,7 @@ class RoomFeed:
                 held[seq] = entry
 
 
-class Position:
+class Position(Generic[E]):
     """The place of one member in the stream of a room.
 
     Args:
@@ -213,13 +222,13 @@ class Position:
         self.seq = seq or 0
         self.lost = False
         self._window = window
-        self._held: list[Entry] | None = [] if seq is None else None
+        self._held: list[E] | None = [] if seq is None else None
 
     @property
     def joining(self) -> bool:
         return self._held is not None
 
-    def deliver(self, run: list[Entry]) -> list[Entry]:
+    def deliver(self, run: list[E]) -> list[E]:
         """The stream went on by ``run``, as the feed returned it: in order, without holes inside.
 
         Returns the part that is new to the member (the same list where it is all of it). Check ``lost`` afterwards.
@@ -240,7 +249,7 @@ class Position:
         self.seq += len(fresh)
         return fresh
 
-    def go_live(self, head: int, delivered: int) -> list[Entry] | None:
+    def go_live(self, head: int, delivered: int) -> list[E] | None:
         """The join's read reached ``head``: what was held after it follows, then the stream.
 
         Args:
@@ -265,7 +274,7 @@ class Position:
         self._held = None
         return fresh
 
-    def _hold(self, held: list[Entry], run: list[Entry]) -> None:
+    def _hold(self, held: list[E], run: list[E]) -> None:
         if held and held[-1].seq + 1 != run[0].seq:
             held.clear()  # what came before a hole can no longer be joined to the stream: the read must reach past it
         held += run
