@@ -14,7 +14,7 @@ from jwt.exceptions import InvalidKeyError, PyJWTError
 from chatserver.clock import Clock
 from chatserver.identifiers import is_id, is_user_id
 from chatserver.jwks import KeySet
-from chatserver.settings import Settings
+from chatserver.settings import MIN_SECRET_BYTES, Settings
 from policies.errors import TokenExpired, Unauthenticated
 from policies.vocabulary import STAFF, Role, UserId
 
@@ -23,8 +23,6 @@ TOKEN_CHARS: Final = 8192
 """Longest token that is looked at."""
 NAME_CHARS: Final = 128
 """Longest name that is kept; the rest is cut off."""
-MIN_SECRET_BYTES: Final = 32
-"""RFC 7518 3.2: an HS256 key has at least the size of the hash."""
 _JOINERS: Final = "\u200c\u200d"
 _ASYMMETRIC: Final = frozenset({"RS256", "ES256", "EdDSA"})
 

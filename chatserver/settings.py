@@ -1,44 +1,60 @@
-"""All configuration: one typed object with its defaults. Nothing else reads the environment.
-
-A value comes from, strongest first: an argument, an environment variable ``CHATSERVER_<NAME>``, the file named by
-``CHATSERVER_CONFIG`` or ``--config`` (TOML), the default.
+"""All configuration: one typed object with its defaults. ``chatserver.configuration`` fills it; nothing else reads the
+environment.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+MIN_SECRET_BYTES: Final = 32
+"""RFC 7518 3.2: an HS256 key has at least the size of the hash."""
+MIN_SECRET_CHARACTERS: Final = 10
+"""Fewer different characters than this were typed by hand, not drawn at random."""
+PLACEHOLDERS: Final = ("changeme", "default", "dispute", "example", "password", "replace", "secret", "yourkey")
+"""Words of example configurations, which a random secret does not hold."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The server's settings. Durations are seconds, sizes bytes, unless a name says otherwise."""
 
-    model_config = SettingsConfigDict(env_prefix="CHATSERVER_", extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     # Where it listens
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Server processes that share the port.")
     public_url: str = Field("", description="Base URL that clients use, where a proxy stands in front.")
-    allowed_origins: list[str] = Field([], description="Origins of browser pages that may open a WebSocket; '*' allows all.")
+    allowed_origins: list[str] = Field(
+        [], description="Origins of browser pages that may open a WebSocket; '*' allows all."
+    )
     forwarded_allow_ips: str = Field("127.0.0.1", description="Proxies whose X-Forwarded-* headers are believed.")
 
     # What it depends on
     mongo_url: SecretStr = Field(SecretStr(""), description="MongoDB connection string; a replica set is required.")
     mongo_database: str = Field("dispute_chat", description="Database name.")
     mongo_driver: Literal["motor", "pymongo"] = Field("motor", description="Which asyncio driver to use.")
-    mongo_timeout_s: float = Field(5.0, gt=0, description="Longest wait for a MongoDB server or answer before 'unavailable'.")
+    mongo_timeout_s: float = Field(
+        5.0, gt=0, description="Longest wait for a MongoDB server or answer before 'unavailable'."
+    )
     mongo_pool: int = Field(32, ge=1, description="Largest number of MongoDB connections of a process.")
-    redis_url: SecretStr = Field(SecretStr(""), description="redis://, rediss://, redis+sentinel:// or redis+cluster:// URL.")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="redis://, rediss://, redis+sentinel:// or redis+cluster:// URL."
+    )
     redis_prefix: str = Field("chat", description="Prefix of every Redis key and channel.")
     s3_url: str = Field("", description="Endpoint of the S3-compatible store; empty for AWS.")
 
     # Who may come in
     jwt_secret: SecretStr = Field(SecretStr(""), description="Shared secret of HS256 tokens, 32 bytes or more.")
     jwt_jwks: str = Field("", description="File or https URL of a JWKS for RS256, ES256 or EdDSA tokens.")
-    jwt_jwks_cache_s: float = Field(300.0, gt=0, description="How long a fetched JWKS is used before it is fetched again.")
+    jwt_jwks_cache_s: float = Field(
+        300.0, gt=0, description="How long a fetched JWKS is used before it is fetched again."
+    )
     jwt_issuer: str = Field("", description="Required 'iss' of a token; empty accepts any.")
-    jwt_leeway_s: float = Field(5.0, ge=0, description="Tolerated difference of clocks when a token's times are checked.")
+    jwt_leeway_s: float = Field(
+        5.0, ge=0, description="Tolerated difference of clocks when a token's times are checked."
+    )
     sandbox: bool = Field(False, description="Development only: tokens and the clock may be set over HTTP.")
 
     # Limits of clients
@@ -67,20 +83,96 @@ class Settings(BaseSettings):
     token_grace_s: float = Field(25.0, ge=0, description="How long after its expiry a connection is kept.")
     typing_lapse_s: float = Field(6.0, gt=0, description="How long a typing notice holds without renewal.")
     away_after_s: float = Field(300.0, gt=0, description="A connection without commands for this long is away.")
-    receipt_flush_s: float = Field(0.5, gt=0, description="How long receipts are gathered before they are stored and told.")
+    receipt_flush_s: float = Field(
+        0.5, gt=0, description="How long receipts are gathered before they are stored and told."
+    )
     drain_s: float = Field(15.0, gt=0, description="Longest planned shutdown of a process.")
-    reconnect_spread_s: float = Field(5.0, ge=0, description="Clients of a stopping process come back spread over this long.")
+    reconnect_spread_s: float = Field(
+        5.0, ge=0, description="Clients of a stopping process come back spread over this long."
+    )
 
     # The log and the fan-out
     commit_batch: int = Field(64, ge=1, le=1000, description="Most messages committed together.")
     commit_concurrency: int = Field(2, ge=1, description="Commits of a process under way at once.")
-    fanout_partitions: int = Field(8, ge=1, le=1024, description="Redis channels that rooms are spread over; the same on all processes.")
-    forward_timeout_s: float = Field(1.0, gt=0, description="How long a room's writer may take before a process writes itself.")
+    fanout_partitions: int = Field(
+        8, ge=1, le=1024, description="Redis channels that rooms are spread over; the same on all processes."
+    )
+    forward_timeout_s: float = Field(
+        1.0, gt=0, description="How long a room's writer may take before a process writes itself."
+    )
     sweep_s: float = Field(3.0, gt=0, description="Pause between comparisons of active rooms' heads with MongoDB.")
     hub_lease_s: float = Field(10.0, gt=0, description="A process silent for this long counts as gone.")
 
     # The operator's view
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe event that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe event that is logged."
+    )
     log_format: Literal["json", "console"] = Field("json", description="Form of log lines.")
     otlp_endpoint: str = Field("", description="OpenTelemetry collector (OTLP over HTTP); empty: no traces.")
     data_dir: Path | None = Field(None, description="Data folder of a development instance.")
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is missing or unsafe for a server that strangers reach; empty when it may start."""
+    return [
+        *_dependency_problems(settings),
+        *_token_problems(settings),
+        *_origin_problems(settings.allowed_origins),
+        *(["sandbox: anybody could mint tokens; it must be off"] if settings.sandbox else []),
+    ]
+
+
+def _dependency_problems(settings: Settings) -> list[str]:
+    found = []
+    mongo, redis = settings.mongo_url.get_secret_value(), settings.redis_url.get_secret_value()
+    if not mongo:
+        found.append("mongo_url: missing; the connection string of a MongoDB replica set")
+    elif not mongo.startswith(("mongodb://", "mongodb+srv://")):
+        found.append("mongo_url: must begin with mongodb:// or mongodb+srv://")
+    if not redis:
+        found.append("redis_url: missing; the URL of Redis or Valkey")
+    else:
+        # Here and not above: the Redis client takes longer to import than a short command to run.
+        from chatserver.hub.redis_url import RedisUrlError, parse_redis_url
+
+        try:
+            parse_redis_url(redis)
+        except RedisUrlError as error:
+            found.append(f"redis_url: {error}")
+    return found
+
+
+def _token_problems(settings: Settings) -> list[str]:
+    found = []
+    secret = settings.jwt_secret.get_secret_value()
+    if not secret and not settings.jwt_jwks:
+        found.append("jwt_secret, jwt_jwks: one of them is needed, or no user could come in")
+    if secret and len(secret.encode()) < MIN_SECRET_BYTES:
+        found.append(
+            f"jwt_secret: too short; it needs {MIN_SECRET_BYTES} bytes, such as those of: openssl rand -hex 32"
+        )
+    elif secret and _is_guessable(secret):
+        found.append("jwt_secret: it can be guessed; draw one at random, for example with: openssl rand -hex 32")
+    if settings.jwt_jwks.startswith("http://"):
+        found.append("jwt_jwks: keys that come over http can be replaced on the way; use https or a file")
+    return found
+
+
+def _is_guessable(secret: str) -> bool:
+    letters = "".join(filter(str.isalnum, secret.lower()))
+    return len(set(secret)) < MIN_SECRET_CHARACTERS or any(word in letters for word in PLACEHOLDERS)
+
+
+def _origin_problems(origins: list[str]) -> list[str]:
+    if not origins:
+        return ["allowed_origins: empty; list the origins of the pages that may connect, such as https://shop.example"]
+    found = []
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin == "*":
+            found.append("allowed_origins: '*' lets any page on the web connect; list the origins of yours")
+        elif parts.scheme not in ("https", "http") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            found.append(
+                f"allowed_origins: {origin!r} is no origin; it looks like https://shop.example, without a path"
+            )
+    return found
