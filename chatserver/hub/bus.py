@@ -1,0 +1,348 @@
+"""The doorbell between processes: publish and subscribe over Redis, delivered at most once.
+
+Nothing here is the truth. A publication may be lost with a connection, with a full queue or with Redis itself; what
+the bus promises is order per channel, and to say so whenever something may have been missed, so that the hub compares
+its rooms with the log.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any, Final
+
+from redis.exceptions import ResponseError
+
+from chatserver.hub.publisher import DEFAULT_TIMES, BusObserver, BusTimes, Publisher, Uniform
+from chatserver.hub.redis_url import REDIS_ERRORS, Client
+from chatserver.hub.shards import shards_of
+from chatserver.hub.subscriber import Subscriber
+
+log = logging.getLogger(__name__)
+
+_ROUTES: Final = 4096
+"""Channels whose route is remembered; far more than partitions and hubs that live at one time."""
+
+
+class BusCounts:
+    """The plainest observer: it counts."""
+
+    def __init__(self) -> None:
+        self.publications = 0
+        self.receptions = 0
+        self.drops = 0
+        self.failures: dict[str, int] = {}
+        self.is_alive = False
+
+    def published(self, count: int) -> None:
+        self.publications += count
+
+    def received(self) -> None:
+        self.receptions += 1
+
+    def dropped(self, count: int) -> None:
+        self.drops += count
+
+    def failed(self, what: str) -> None:
+        self.failures[what] = self.failures.get(what, 0) + 1
+
+    def alive(self, alive: bool) -> None:
+        self.is_alive = alive
+
+
+class Bus:
+    """Publishes to channels and holds subscriptions, for one hub process.
+
+    Channels are short names such as ``p:3``; the bus puts the prefix before them. Counting who needs a channel is the
+    caller's business.
+
+    Args:
+        client: from ``open_redis``; the bus opens connections of its own beside the client's pool.
+        prefix: of every channel.
+        hub_id: of this process, unique among all.
+        on_message: called with channel and payload on the event loop, in order per channel. One that raises is
+            logged and counted.
+        on_trouble: called with a sentence at every loss of a subscription and at every recovery: messages may have
+            been missed, compare all rooms. Not called when the bus comes up at once at ``start``.
+        uniform: a random number between two, such as ``random.Random().uniform``.
+        times: all times and bounds.
+        observer: told what happens, for metrics.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        prefix: str,
+        hub_id: str,
+        on_message: Callable[[str, bytes], None],
+        on_trouble: Callable[[str], None],
+        uniform: Uniform,
+        times: BusTimes = DEFAULT_TIMES,
+        observer: BusObserver | None = None,
+    ) -> None:
+        self._shards = shards_of(client, times.connect_s)
+        self._prefix = prefix
+        self._hub_id = hub_id
+        self._on_message = on_message
+        self._on_trouble = on_trouble
+        self._uniform = uniform
+        self._times = times
+        self._observer = observer or BusCounts()
+        self._names: dict[bytes, str] = {}
+        """Full name -> short name of the channels that are wanted."""
+        self._routes: dict[str, tuple[Publisher, bytes]] = {}
+        """How to publish to a channel: through whom, and the command up to the payload's length."""
+        self._publishers: dict[str, Publisher] = {}
+        self._subscribers: dict[str, Subscriber] = {}
+        self._placed: dict[bytes, Subscriber] = {}
+        """Who holds a wanted channel; one whose shard is not known is missing here."""
+        self._disturbed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._troubled = False
+        """A loss was reported, and not yet that all is well again."""
+        self._observed_alive = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether every subscription is known to work: confirmed, and the latest probe came back in time."""
+        subscribers = self._subscribers.values()
+        return bool(subscribers) and len(self._placed) == len(self._names) and all(s.alive for s in subscribers)
+
+    async def start(self) -> None:
+        """Connect. Returns when the bus is alive, or when the first attempt failed; then it goes on trying."""
+        self._running = True
+        try:
+            async with asyncio.timeout(self._times.connect_s):
+                await self._shards.refresh()
+        except REDIS_ERRORS as error:
+            self._observer.failed("topology")
+            self._lost(f"Redis cannot be reached: {error}")
+        self._place()
+        if self._shards.movable:
+            self._spawn(self._tend())
+        await asyncio.gather(*(subscriber.tried.wait() for subscriber in self._subscribers.values()))
+
+    async def stop(self) -> None:
+        """Send what is queued, then close every connection."""
+        self._running = False
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(publisher.stop() for publisher in self._publishers.values()))
+        await asyncio.gather(*(subscriber.stop() for subscriber in self._subscribers.values()))
+        self._publishers.clear()
+        self._subscribers.clear()
+        self._placed.clear()
+        self._routes.clear()
+        self._observe_alive()
+
+    async def subscribe(self, channel: str) -> bool:
+        """Want a channel, and wait until Redis confirmed the subscription.
+
+        Returns:
+            True when messages published from now on arrive. False when Redis is away or did not confirm in time:
+            the channel stays wanted, is subscribed as soon as that is possible, and ``on_trouble`` is called then.
+        """
+        full = self._full_name(channel)
+        self._names[full] = channel
+        confirmed = self._hold(full)
+        if confirmed is None:
+            self._disturbed.set()
+            return False
+        if confirmed.done():
+            return confirmed.result()
+        subscriber = self._placed[full]
+        if not subscriber.alive and subscriber.tried.is_set():
+            return False
+        try:
+            async with asyncio.timeout(self._times.confirm_s):
+                return await asyncio.shield(confirmed)
+        except TimeoutError:
+            return False
+
+    def unsubscribe(self, channel: str) -> None:
+        """No longer want a channel. Messages that are on their way are not handed over."""
+        full = self._full_name(channel)
+        self._names.pop(full, None)
+        holder = self._placed.pop(full, None)
+        if holder is not None:
+            holder.remove(full)
+
+    def publish(self, channel: str, payload: bytes) -> None:
+        """Queue a publication. Never blocks and never raises; everything queued in one turn goes out together."""
+        route = self._routes.get(channel)
+        if route is None:
+            route = self._route(self._full_name(channel))
+            if route is None:
+                self._observer.dropped(1)
+                self._disturbed.set()
+                return
+            if len(self._routes) >= _ROUTES:
+                self._routes.clear()
+            self._routes[channel] = route
+        publisher, head = route
+        publisher.put(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
+
+    # Where channels live
+
+    def _full_name(self, channel: str) -> bytes:
+        return f"{self._prefix}:{channel}".encode()
+
+    def _route(self, full: bytes) -> tuple[Publisher, bytes] | None:
+        shard = self._shards.of(full) if self._running else None
+        if shard is None:
+            return None
+        publisher = self._publishers.get(shard)
+        if publisher is None:
+            publisher = self._publishers[shard] = Publisher(
+                shard, self._shards, self._times, self._uniform, self._observer, self._refused
+            )
+        name = self._shards.publish
+        return publisher, b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$" % (len(name), name, len(full), full)
+
+    def _hold(self, full: bytes) -> asyncio.Future[bool] | None:
+        """Give a channel to the subscriber of its shard, away from another if need be."""
+        shard = self._shards.of(full) if self._running else None
+        holder = self._placed.pop(full, None)
+        if holder is not None and holder.shard != shard:
+            holder.remove(full)
+        if shard is None:
+            return None
+        subscriber = self._placed[full] = self._subscriber(shard)
+        return subscriber.add(full)
+
+    def _subscriber(self, shard: str) -> Subscriber:
+        subscriber = self._subscribers.get(shard)
+        if subscriber is None:
+            subscriber = self._subscribers[shard] = Subscriber(
+                shard,
+                self._shards,
+                self._own_channel(shard),
+                self._times,
+                self._uniform,
+                self._observer,
+                publish=self._publish_probe,
+                on_message=self._received,
+                on_change=self._changed,
+            )
+        return subscriber
+
+    def _own_channel(self, shard: str) -> bytes:
+        """A channel on a shard that only this hub publishes to."""
+        names = (f"{self._prefix}:probe:{self._hub_id}:{number}".encode() for number in count())
+        return next(name for name in names if self._shards.of(name) == shard)
+
+    def _place(self) -> list[asyncio.Future[bool]]:
+        """Put every wanted channel where it belongs. Returns the confirmations of those that moved."""
+        self._routes.clear()
+        for shard, subscriber in list(self._subscribers.items()):
+            # A node that lost its slots, or the one that the probe's channel was on.
+            if self._shards.of(subscriber.probe) != shard:
+                self._retire(subscriber)
+        moved = []
+        for full in self._names:
+            before = self._placed.get(full)
+            confirmed = self._hold(full)
+            if confirmed is not None and self._placed[full] is not before:
+                moved.append(confirmed)
+        home = self._shards.of(self._full_name(f"hub:{self._hub_id}"))
+        if home is not None:
+            self._subscriber(home)  # without any channel there is still one probe to judge the bus by
+        used = {home, *(subscriber.shard for subscriber in self._placed.values())}
+        for shard, subscriber in list(self._subscribers.items()):
+            if shard not in used:
+                self._retire(subscriber)
+        current = self._shards.current()
+        for shard in [shard for shard in self._publishers if shard not in current]:
+            self._spawn(self._publishers.pop(shard).stop())
+        return moved
+
+    def _retire(self, subscriber: Subscriber) -> None:
+        del self._subscribers[subscriber.shard]
+        for full in [full for full, holder in self._placed.items() if holder is subscriber]:
+            del self._placed[full]
+        self._spawn(subscriber.stop())
+
+    async def _tend(self) -> None:
+        """While something is wrong, ask who owns which channel, and move what is in the wrong place."""
+        failures = 0
+        while True:
+            if self.alive and not self._disturbed.is_set():
+                failures = 0
+                await self._disturbed.wait()
+            self._disturbed.clear()
+            await asyncio.sleep(self._times.pause(failures, self._uniform))
+            failures += 1
+            try:
+                async with asyncio.timeout(self._times.connect_s * 2):
+                    await self._shards.refresh()
+            except REDIS_ERRORS as error:
+                log.debug("the owners of the channels could not be read: %s", error)
+                self._observer.failed("topology")
+                continue
+            moved = self._place()
+            if moved:
+                self._spawn(self._tell_when_confirmed(moved))
+
+    async def _tell_when_confirmed(self, moved: list[asyncio.Future[bool]]) -> None:
+        await asyncio.wait(moved)
+        self._tell("channels moved to other nodes")
+
+    # What comes back from publishers and subscribers
+
+    def _publish_probe(self, full: bytes, payload: bytes) -> None:
+        route = self._route(full)
+        if route is not None:
+            publisher, head = route
+            publisher.put(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
+
+    def _received(self, full: bytes, payload: bytes) -> None:
+        channel = self._names.get(full)
+        if channel is None:
+            return
+        try:
+            self._on_message(channel, payload)
+        except Exception:  # one message that cannot be handled must not stop all that come after it
+            self._observer.failed("callback")
+            log.exception("a message on %s could not be handled", channel)
+
+    def _changed(self, subscriber: Subscriber, reason: str) -> None:
+        if not subscriber.alive:
+            self._lost(f"subscriptions at {subscriber.shard} were lost: {reason}")
+            return
+        told, self._troubled = self._troubled, not self.alive
+        if told:
+            self._tell(f"subscriptions at {subscriber.shard} are back")
+        else:
+            self._observe_alive()
+
+    def _lost(self, reason: str) -> None:
+        self._troubled = True
+        self._disturbed.set()
+        self._tell(reason)
+
+    def _refused(self, error: ResponseError) -> None:
+        log.warning("Redis refused a publication: %s", error)
+        self._disturbed.set()
+
+    def _tell(self, trouble: str) -> None:
+        self._observe_alive()
+        try:
+            self._on_trouble(trouble)
+        except Exception:  # as for messages: the bus goes on
+            self._observer.failed("callback")
+            log.exception("trouble could not be reported")
+
+    def _observe_alive(self) -> None:
+        alive = self.alive
+        if alive != self._observed_alive:
+            self._observed_alive = alive
+            self._observer.alive(alive)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
