@@ -1,4 +1,4 @@
-"""Who is calling: user tokens (JWT), API keys of the marketplace's back end, and revocation of both."""
+"""User tokens (JWT): what makes one acceptable, and whom it speaks for. ``chatserver.access`` asks all else."""
 
 import json
 import unicodedata
@@ -6,16 +6,16 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import jwt
 from jwt.exceptions import InvalidKeyError, PyJWTError
 
 from chatserver.clock import Clock
-from chatserver.identifiers import is_id, is_user_id
 from chatserver.jwks import KeySet
 from chatserver.settings import MIN_SECRET_BYTES, Settings
 from policies.errors import TokenExpired, Unauthenticated
+from policies.identifiers import is_user_id
 from policies.vocabulary import STAFF, Role, UserId
 
 AUDIENCE: Final = "dispute-chat"
@@ -154,7 +154,7 @@ class TokenVerifier:
             role=Role(role) if role is not None else None,
             expires_at=expires_at,
             issued_at=issued_at,
-            token_id=token_id if isinstance(token_id, str) and is_id(token_id) else None,
+            token_id=token_id if isinstance(token_id, str) and is_user_id(token_id) else None,
         )
 
 
@@ -191,14 +191,6 @@ def mint(
     optional = {"name": name, "role": role.value if role else None, "iss": issuer or None}
     claims |= {claim: value for claim, value in optional.items() if value is not None}
     return jwt.encode(claims, secret, algorithm="HS256")
-
-
-class RevocationStore(Protocol):
-    """Where revocations are kept."""
-
-    async def revoked_at(self, user_id: UserId) -> datetime | None:
-        """When the user's tokens were revoked; None when no revocation stands."""
-        ...
 
 
 def _check_secret(secret: str) -> None:
