@@ -57,7 +57,10 @@ def _run(kind: str, subject: type[Subject], services: Services, plan: Plan, prof
     print(f"{kind}: {subject.name} ...", end=" ", file=sys.stderr, flush=True)
     with subject(services, idle_rooms(plan) if kind == IDLE else plan.rooms) as running:
         result = uvloop.run(runs[kind](running))
-    said = [f"{sample.messages_per_s:,.0f}/s" for sample in result.samples]
+    said = [
+        f"{sample.messages_per_s:,.0f}/s (steal {sample.steal_cores:.2f}, others {sample.other_cores:.2f})"
+        for sample in result.samples
+    ]
     if result.idle is not None:
         said.append(f"{result.idle.kib_per_connection:.1f} KiB")
     print(*said, *result.faults, sep=", ", file=sys.stderr, flush=True)

@@ -41,6 +41,7 @@ class Sample:
     ack_ms: Mapping[int, float]
     deliver_ms: Mapping[int, float]
     steal_cores: float
+    other_cores: float
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def _sample(window: Window, used: Used) -> Sample:
         ack_ms=_percentiles(window.ack),
         deliver_ms=_percentiles(window.deliver),
         steal_cores=used.steal_cores,
+        other_cores=used.other_cores,
     )
 
 

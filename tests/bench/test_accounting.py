@@ -108,7 +108,7 @@ def test_every_disagreement_is_a_fault() -> None:
 
 def _result(messages_per_s: float, server_cpu: float, p99: float, **extra: Any) -> Result:
     latencies = dict.fromkeys(PERCENTILES, p99)
-    sample = Sample(messages_per_s, dict.fromkeys(GROUPS, server_cpu), latencies, latencies, 0.0)
+    sample = Sample(messages_per_s, dict.fromkeys(GROUPS, server_cpu), latencies, latencies, 0.0, 0.0)
     return Result(samples=[sample], stored=Stored(0), **extra)
 
 

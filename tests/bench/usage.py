@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import psutil
 
@@ -28,9 +28,21 @@ def resident_bytes(pids: Sequence[int]) -> int:
     return sum(member.memory_info().rss for pid in pids for member in _tree(pid))
 
 
-def _stolen_s() -> float:
-    """Time in which the hypervisor ran somebody else although this machine had work; 0 where nobody counts it."""
-    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+_RUNNING: Final = ("user", "nice", "system", "irq", "softirq")
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """Seconds of all cores since the start: spent on processes, and kept by the hypervisor for other machines."""
+
+    busy_s: float
+    stolen_s: float
+
+    @classmethod
+    def now(cls) -> Self:
+        times = psutil.cpu_times()
+        busy_s = sum(float(getattr(times, name, 0.0)) for name in _RUNNING)
+        return cls(busy_s, float(getattr(times, "steal", 0.0)))  # macOS does not count steal
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,9 @@ class Used:
     wall_s: float
     cpu_s: Mapping[str, float]
     steal_cores: float
+    """Cores that other machines on the same host kept from this one."""
+    other_cores: float
+    """Cores that other programs on this machine kept from the run."""
 
 
 class Meter:
@@ -49,7 +64,7 @@ class Meter:
         self._groups = groups
         self._began = time.perf_counter()
         self._cpu_s = self._snapshot()
-        self._stolen_s = _stolen_s()
+        self._machine = _Machine.now()
 
     def _snapshot(self) -> dict[str, float]:
         return {name: cpu_s(pids) for name, pids in self._groups.items()} | {GENERATOR: time.process_time()}
@@ -57,5 +72,8 @@ class Meter:
     def read(self) -> Used:
         """What was used since it was made."""
         wall_s = time.perf_counter() - self._began
+        machine = _Machine.now()
         used = {name: spent - self._cpu_s[name] for name, spent in self._snapshot().items()}
-        return Used(wall_s, used, (_stolen_s() - self._stolen_s) / wall_s)
+        stolen_s = machine.stolen_s - self._machine.stolen_s
+        others_s = machine.busy_s - self._machine.busy_s - sum(used.values())
+        return Used(wall_s, used, stolen_s / wall_s, max(0.0, others_s) / wall_s)
