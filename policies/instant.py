@@ -1,0 +1,15 @@
+"""Points in time as the record keeps them: UTC, whole milliseconds."""
+
+from datetime import UTC, datetime
+
+
+def instant(at: datetime) -> datetime:
+    """An aware time in UTC, cut (not rounded) to the millisecond, which is what MongoDB stores and the chain hashes."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def rfc3339(at: datetime) -> str:
+    """A UTC time as RFC 3339 with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
+    return at.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -1,0 +1,116 @@
+"""Rooms: who is what in one, who may write, and what becomes of a message."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from policies.entry import Author, Draft
+from policies.errors import BadRequest, Forbidden, RoomClosed, TooLarge
+from policies.vocabulary import (
+    PARTIES,
+    STAFF,
+    CommandId,
+    EntryKind,
+    OrderId,
+    Role,
+    RoomId,
+    RoomKind,
+    Seq,
+    UserId,
+)
+
+SYSTEM: Final = Author(UserId("system"), Role.SYSTEM, "system")
+"""The author of what the server writes by itself. No token may carry this id as its subject."""
+
+_WRITING_STAFF: Final = frozenset({Role.AGENT, Role.SENIOR_AGENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One side of an order."""
+
+    id: UserId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomFacts:
+    """What is known of a room beside its log. A closed room is read-only."""
+
+    id: RoomId
+    kind: RoomKind
+    order_id: OrderId
+    buyer: Party
+    seller: Party
+    created_at: datetime
+    closed: bool = False
+
+
+def order_room(order: OrderId) -> RoomId:
+    """The id of an order's order room."""
+    return RoomId(f"order-{order}")
+
+
+def role_in_room(facts: RoomFacts, user: UserId, token_role: Role | None) -> Role | None:
+    """What a user is in a room, or None for someone who may not even know that it exists.
+
+    Being a party of the order comes before a staff role: nobody acts as staff in their own case. Buyer and seller
+    follow from the order alone, so a token that claims to be one is nobody.
+    """
+    if user == SYSTEM.id:
+        return None
+    if user == facts.buyer.id:
+        return Role.BUYER
+    if user == facts.seller.id:
+        return Role.SELLER
+    if token_role in STAFF:
+        return token_role
+    return None
+
+
+def may_write(role: Role, kind: RoomKind) -> bool:
+    """Whether a role may send messages to a kind of room. An auditor only ever reads."""
+    return role in PARTIES or (kind is RoomKind.ORDER and role in _WRITING_STAFF)
+
+
+def decide_message(
+    facts: RoomFacts,
+    head: Seq,
+    author: Author,
+    command_id: CommandId,
+    text: str,
+    reply_to: Seq | None = None,
+    *,
+    max_chars: int,
+) -> Draft:
+    """Decide what a ``message.send`` writes.
+
+    Args:
+        facts: the room.
+        head: seq of the room's last entry, 0 for none.
+        author: who sends, with their role in this room.
+        command_id: the idempotency key.
+        text: the message.
+        reply_to: seq of the entry it answers.
+        max_chars: longest text in characters (Unicode code points).
+
+    Raises:
+        Forbidden: the author's role only reads.
+        RoomClosed: the room is read-only by now.
+        BadRequest: nothing visible in the text, or it replies to an entry that does not exist.
+        TooLarge: the text is too long; ``details["limit"]`` says how long it may be.
+    """
+    if not may_write(author.role, facts.kind):
+        raise Forbidden("Your role may read this room, not write to it.")
+    if facts.closed:
+        raise RoomClosed("This room is closed.")
+    if len(text) > max_chars:
+        raise TooLarge(f"A message has at most {max_chars} characters.", details={"limit": max_chars})
+    if not any(c.isprintable() and not c.isspace() for c in text):
+        raise BadRequest("A message needs some text.")
+    body: dict[str, Any] = {"text": text}
+    if reply_to is not None:
+        if not 1 <= reply_to <= head:
+            raise BadRequest("The entry this replies to does not exist.", details={"reply_to": reply_to})
+        body["reply_to"] = reply_to
+    return Draft(author, command_id, EntryKind.MESSAGE, body)

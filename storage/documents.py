@@ -1,0 +1,73 @@
+"""Entries as MongoDB documents, and back."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+from policies.entry import Author, Entry
+from policies.errors import TooLarge
+from policies.vocabulary import CommandId, EntryKind, Role, RoomId, UserId, Visibility
+from storage.chain import KEY_SEPARATOR
+
+ENTRY_BYTES: Final = 1024 * 1024
+"""Largest entry. MongoDB's own limit is 16 MiB; one far below it keeps a batch small and its commit quick."""
+
+_KINDS: Final = {kind.value: kind for kind in EntryKind}
+_ROLES: Final = {role.value: role for role in Role}
+_VISIBILITIES: Final = {visibility.value: visibility for visibility in Visibility}
+
+
+def entry_key(room: RoomId, author: UserId, command_id: CommandId) -> str:
+    """The ``_id`` of an entry: what makes a command idempotent."""
+    return f"{room}{KEY_SEPARATOR}{author}{KEY_SEPARATOR}{command_id}"
+
+
+def encode_entry(entry: Entry) -> RawBSONDocument:
+    """An entry as finished BSON, so that one that cannot be stored is found before it shares a batch with others.
+
+    Raises:
+        TooLarge: it exceeds ``ENTRY_BYTES``.
+    """
+    author = entry.author
+    document: dict[str, Any] = {
+        "_id": entry_key(entry.room, author.id, entry.command_id),
+        "room": entry.room,
+        "seq": entry.seq,
+        "kind": entry.kind.value,
+        "author": {"id": author.id, "role": author.role.value, "name": author.name},
+        "at": entry.at,
+        "body": entry.body,
+        "visibility": entry.visibility.value,
+        "command_id": entry.command_id,
+        "salt": entry.salt,
+        "digest": entry.digest,
+        "prev_hash": entry.prev_hash,
+        "hash": entry.hash,
+    }
+    if entry.salt is None:
+        del document["salt"]
+    raw = bson.encode(document)
+    if len(raw) > ENTRY_BYTES:
+        raise TooLarge("This is too large to be kept.", details={"limit": ENTRY_BYTES})
+    return RawBSONDocument(raw)
+
+
+def decode_entry(document: Mapping[str, Any]) -> Entry:
+    """The entry that a document holds."""
+    author = document["author"]
+    return Entry(
+        room=document["room"],
+        seq=document["seq"],
+        kind=_KINDS[document["kind"]],
+        author=Author(author["id"], _ROLES[author["role"]], author["name"]),
+        at=document["at"],
+        body=document["body"],
+        visibility=_VISIBILITIES[document["visibility"]],
+        command_id=document["command_id"],
+        salt=document.get("salt"),
+        digest=document["digest"],
+        prev_hash=document["prev_hash"],
+        hash=document["hash"],
+    )

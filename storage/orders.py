@@ -1,0 +1,282 @@
+"""Orders as the marketplace reports them, and the order rooms that come with them.
+
+Every change of an order is also an entry in its order room, in the same transaction, so the record shows what the
+marketplace said and when. Each stored order has a version; a write holds only for the version it was decided on, which
+gives concurrent writes exactly one order, and makes each of them decide on what the one before it left.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Final
+
+from pymongo.errors import DuplicateKeyError
+
+from policies.entry import Draft, Entry
+from policies.errors import Conflict, NotFound, Unavailable
+from policies.instant import instant, rfc3339
+from policies.order import (
+    Changes,
+    Chargeback,
+    OrderEvent,
+    OrderFacts,
+    OrderState,
+    Payment,
+    Seller,
+    apply_event,
+    changes,
+)
+from policies.room import SYSTEM, Party, RoomFacts, order_room
+from policies.vocabulary import (
+    CommandId,
+    EntryKind,
+    OrderCategory,
+    OrderEventType,
+    OrderId,
+    RoomId,
+    RoomKind,
+    TrustLevel,
+)
+from storage.chain import KEY_SEPARATOR, link
+from storage.client import Database, Session
+from storage.errors import AppendLost
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+
+ATTEMPTS: Final = 50
+"""How often a write may lose against others of the same order or room before it is told to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as it is kept: the latest facts, and what its events add up to."""
+
+    facts: OrderFacts
+    state: OrderState
+    room: RoomId
+    created_at: datetime
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What a report of facts did. ``entries`` are new in the order room and to be published."""
+
+    order: Order
+    created: bool
+    changes: Changes
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """What a report of an event did: nothing when it was known. ``entries`` are to be published."""
+
+    order: Order
+    recorded: bool
+    entries: tuple[Entry, ...]
+
+
+class _Stale(Exception):
+    """Somebody else changed the order meanwhile."""
+
+
+class Orders:
+    """Keeps orders.
+
+    Args:
+        database: where.
+        log: the log of the order rooms.
+        rooms: the order rooms.
+        salt: gives 16 fresh random bytes at each call.
+
+    Every method raises ``policies.errors.Unavailable`` when the database does not answer in time; what is written is
+    then unknown, and the same call may be made again.
+    """
+
+    def __init__(self, database: Database, log: RoomLog, rooms: Rooms, salt: Callable[[], bytes]) -> None:
+        self._database = database
+        self._orders = database.collection("orders")
+        self._events = database.collection("order_events")
+        self._log = log
+        self._rooms = rooms
+        self._salt = salt
+
+    async def get(self, order: OrderId) -> Order | None:
+        """The order, or None where there is none."""
+        found = await self._orders.find_one({"_id": order})
+        return None if found is None else _decode_order(found)
+
+    async def put(self, facts: OrderFacts, now: datetime) -> PutResult:
+        """Take in what the marketplace says of an order: new, changed, or the same again (which writes nothing)."""
+        for _ in range(ATTEMPTS):
+            known = await self.get(facts.id)
+            if known is None:
+                created = await self._create(facts, now)
+                if created is not None:
+                    return created
+                continue
+            changed = changes(known.facts, facts)
+            if not changed.fields:
+                return PutResult(known, False, changed, ())
+            try:
+                return await self._change(known, facts, changed, now)
+            except (AppendLost, _Stale):
+                continue
+        raise _busy()
+
+    async def record_event(self, order: OrderId, event: OrderEvent, now: datetime) -> EventResult:
+        """Take in an event. The same one again changes nothing.
+
+        Raises:
+            NotFound: there is no such order.
+            Conflict: the order has another event of this id.
+        """
+        for _ in range(ATTEMPTS):
+            known = await self.get(order)
+            if known is None:
+                raise NotFound("There is no such order.")
+            if await self._is_recorded(order, event):
+                return EventResult(known, False, ())
+            try:
+                return await self._record(known, event, now)
+            except (AppendLost, _Stale, DuplicateKeyError):
+                continue
+        raise _busy()
+
+    async def _create(self, facts: OrderFacts, now: datetime) -> PutResult | None:
+        at = instant(now)
+        order = Order(facts, OrderState(), order_room(facts.id), at, 1)
+        room = RoomFacts(
+            order.room, RoomKind.ORDER, facts.id, facts.buyer, Party(facts.seller.id, facts.seller.name), at
+        )
+
+        async def work(session: Session) -> None:
+            await self._orders.insert_one(_encode_order(order), session=session)
+            await self._rooms.create(room, session)
+
+        try:
+            await self._database.transact(work)
+        except DuplicateKeyError:  # somebody else created it meanwhile
+            return None
+        return PutResult(order, True, Changes((), False), ())
+
+    async def _change(self, known: Order, facts: OrderFacts, changed: Changes, now: datetime) -> PutResult:
+        version = known.version + 1
+        body: dict[str, Any] = {"changed": list(changed.fields)}
+        if changed.parties:
+            body["parties"] = {"buyer": facts.buyer.id, "seller": facts.seller.id}
+        order = Order(facts, known.state, known.room, known.created_at, version)
+
+        async def also(session: Session) -> None:
+            await self._rooms.set_parties(facts.id, facts.buyer, Party(facts.seller.id, facts.seller.name), session)
+
+        entries = await self._write(known, order, f"facts:{version}", body, now, also)
+        return PutResult(order, False, changed, entries)
+
+    async def _is_recorded(self, order: OrderId, event: OrderEvent) -> bool:
+        found = await self._events.find_one({"_id": _event_key(order, event.id)})
+        if found is None:
+            return False
+        if OrderEvent(found["event_id"], OrderEventType(found["type"]), found["at"], found["data"]) != event:
+            raise Conflict("This order has another event of this id.", details={"event": event.id})
+        return True
+
+    async def _record(self, known: Order, event: OrderEvent, now: datetime) -> EventResult:
+        order = Order(known.facts, apply_event(known.state, event), known.room, known.created_at, known.version + 1)
+        data = dict(event.data)
+        told = {"id": event.id, "type": event.type.value, "at": rfc3339(event.at), "data": data}
+        document = {
+            "_id": _event_key(order.facts.id, event.id),
+            "order_id": order.facts.id,
+            "event_id": event.id,
+            "type": event.type.value,
+            "at": event.at,
+            "data": data,
+            "received_at": instant(now),
+        }
+
+        async def also(session: Session) -> None:
+            await self._events.insert_one(document, session=session)
+
+        entries = await self._write(known, order, f"event:{event.id}", {"event": told}, now, also)
+        return EventResult(order, True, entries)
+
+    async def _write(
+        self,
+        known: Order,
+        order: Order,
+        command: str,
+        body: dict[str, Any],
+        now: datetime,
+        also: Callable[[Session], Any],
+    ) -> tuple[Entry, ...]:
+        """Replace one version of an order by the next, with its entry and what else belongs to it."""
+        draft = Draft(SYSTEM, CommandId(command), EntryKind.ORDER_UPDATED, body)
+        entries = link(order.room, await self._log.head(order.room), [draft], now, self._salt)
+
+        async def work(session: Session) -> None:
+            query = {"_id": order.facts.id, "version": known.version}
+            if not await self._orders.update_one(query, {"$set": _encode_order(order)}, session=session):
+                raise _Stale
+            await also(session)
+
+        await self._log.append_with(entries, work)
+        return tuple(entries)
+
+
+def _busy() -> Unavailable:
+    return Unavailable("Too many changes of this order at once.", retry_after_ms=1000)
+
+
+def _event_key(order: OrderId, event_id: str) -> str:
+    return f"{order}{KEY_SEPARATOR}{event_id}"
+
+
+def _encode_order(order: Order) -> dict[str, Any]:
+    facts, state, seller = order.facts, order.state, order.facts.seller
+    return {
+        "_id": facts.id,
+        "buyer": {"id": facts.buyer.id, "name": facts.buyer.name},
+        "seller": {"id": seller.id, "name": seller.name, "trust_level": seller.trust_level.value},
+        "title": facts.title,
+        "category": facts.category.value,
+        "amount": facts.amount,
+        "currency": facts.currency,
+        "placed_at": facts.placed_at,
+        "details": dict(facts.details),
+        "state": {f.name: getattr(state, f.name) for f in fields(OrderState)},
+        "room": order.room,
+        "created_at": order.created_at,
+        "version": order.version,
+    }
+
+
+def _decode_order(document: Mapping[str, Any]) -> Order:
+    buyer, seller, state = document["buyer"], document["seller"], document["state"]
+    chargeback, payment = state["chargeback"], state["payment"]
+    return Order(
+        facts=OrderFacts(
+            id=document["_id"],
+            buyer=Party(buyer["id"], buyer["name"]),
+            seller=Seller(seller["id"], seller["name"], TrustLevel(seller["trust_level"])),
+            title=document["title"],
+            category=OrderCategory(document["category"]),
+            amount=document["amount"],
+            currency=document["currency"],
+            placed_at=document["placed_at"],
+            details=document["details"],
+        ),
+        state=OrderState(
+            delivered_at=state["delivered_at"],
+            delivery_confirmed_at=state["delivery_confirmed_at"],
+            canceled_at=state["canceled_at"],
+            chargeback=None if chargeback is None else Chargeback(chargeback),
+            chargeback_at=state["chargeback_at"],
+            payment=None if payment is None else Payment(payment),
+            payment_at=state["payment_at"],
+        ),
+        room=document["room"],
+        created_at=document["created_at"],
+        version=document["version"],
+    )

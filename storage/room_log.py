@@ -1,0 +1,167 @@
+"""The log of a room: the one noun through which entries are appended and read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from pymongo.errors import BulkWriteError
+
+from policies.entry import Entry
+from policies.vocabulary import CommandId, RoomId, Seq, UserId
+from storage.chain import Head, genesis
+from storage.client import Database, Session
+from storage.commit import GroupCommit, Outcome, append_failure
+from storage.documents import decode_entry, encode_entry, entry_key
+from storage.errors import HeadMoved
+
+SCAN_PAGE: Final = 500
+"""Entries that a scan holds in memory at once."""
+HEADS_MAX: Final = 1000
+"""Rooms of one ``heads`` query."""
+
+
+class RoomLog:
+    """Appends to and reads from the rooms' logs.
+
+    Reads come from the primary and see only what no failover can take back. Every method that asks the database raises
+    ``policies.errors.Unavailable`` when there is no answer in time.
+    """
+
+    def __init__(self, database: Database, commit: GroupCommit) -> None:
+        self._database = database
+        self._entries = database.collection("entries")
+        self._commit = commit
+
+    # Appending
+
+    def submit(self, entries: Sequence[Entry]) -> "asyncio.Future[Outcome]":
+        """Append plain entries of one room; see ``GroupCommit.submit``."""
+        return self._commit.submit(entries)
+
+    async def append_with(self, entries: Sequence[Entry], work: Callable[[Session], Awaitable[None]]) -> None:
+        """Append entries that carry state: they and what ``work`` writes are durable together, or not at all.
+
+        Finished even when the caller is cancelled. ``work`` may run more than once.
+
+        Args:
+            entries: linked entries of one room; at least one.
+            work: writes to other collections, with the session passed to each operation.
+
+        Raises:
+            HeadMoved: another writer was first: reload the head, decide again.
+            CommandTaken: the room has an entry of this author and command id already.
+            Unavailable: the outcome is unknown; the same command may be sent again.
+            Exception: what ``work`` raised; then nothing was written.
+        """
+        documents = [encode_entry(entry) for entry in entries]
+
+        async def append(session: Session) -> None:
+            await self._require_predecessor(entries[0], session)
+            try:
+                await self._entries.insert_many(documents, ordered=True, session=session)
+            except BulkWriteError as error:
+                refused = error.details["writeErrors"][0]
+                raise append_failure(refused, entries[refused["index"]]) from error
+            await work(session)
+
+        await self._database.transact(append)
+
+    # Reading
+
+    async def head(self, room: RoomId) -> Head:
+        """The last entry's place, hash and time; the place before the first one for a room without entries."""
+        found = await self._entries.find_one(
+            {"room": room}, projection={"_id": 0, "seq": 1, "hash": 1, "at": 1}, sort=[("seq", -1)]
+        )
+        if found is None:
+            return genesis(room)
+        head = Head(found["seq"], found["hash"], found["at"])
+        self._commit.confirm(head)
+        return head
+
+    async def heads(self, rooms: Collection[RoomId]) -> dict[RoomId, Seq]:
+        """The last seq of each of up to 1,000 rooms, 0 for one without entries, in one query.
+
+        The sort runs against the order of the unique index (room, seq), so that the first of each group is the room's
+        last entry, and MongoDB jumps from room to room within the index without reading what lies between.
+        """
+        if len(rooms) > HEADS_MAX:
+            raise ValueError(f"heads of {len(rooms)} rooms were asked for, at most {HEADS_MAX} are answered")
+        heads = dict.fromkeys(rooms, Seq(0))
+        if heads:
+            heads.update({found["_id"]: found["seq"] for found in await self._entries.aggregate(heads_query(rooms))})
+        return heads
+
+    async def read_after(self, room: RoomId, after: Seq, limit: int) -> list[Entry]:
+        """The first ``limit`` entries after a seq, oldest first."""
+        found = await self._entries.find({"room": room, "seq": {"$gt": after}}, sort=[("seq", 1)], limit=limit)
+        return [decode_entry(document) for document in found]
+
+    async def read_before(self, room: RoomId, before: Seq | None, limit: int) -> list[Entry]:
+        """The last ``limit`` entries before a seq, or of all, oldest first."""
+        query: dict[str, Any] = {"room": room}
+        if before is not None:
+            query["seq"] = {"$lt": before}
+        found = await self._entries.find(query, sort=[("seq", -1)], limit=limit)
+        return [decode_entry(document) for document in reversed(found)]
+
+    async def find(self, room: RoomId, author: UserId, command_id: CommandId) -> Entry | None:
+        """What an author's command wrote, if it did."""
+        found = await self._entries.find_one({"_id": entry_key(room, author, command_id), "room": room})
+        return None if found is None else decode_entry(found)
+
+    async def scan(self, room: RoomId, after: Seq = Seq(0)) -> AsyncIterator[Entry]:  # noqa: B008  (an int)
+        """All entries after a seq, oldest first, in bounded memory."""
+        while page := await self.read_after(room, after, SCAN_PAGE):
+            for entry in page:
+                yield entry
+            after = page[-1].seq
+
+    async def rooms_with_entries(self) -> AsyncIterator[RoomId]:
+        """Every room that has entries, whatever the other collections know of it."""
+        query: Mapping[str, Any] = {}
+        while found := await self._entries.find_one(
+            query, projection={"_id": 0, "room": 1}, sort=[("room", 1), ("seq", 1)]
+        ):
+            yield found["room"]
+            query = {"room": {"$gt": found["room"]}}
+
+    # Erasing
+
+    async def erase(self, room: RoomId, *, author: UserId | None = None, seqs: Collection[Seq] | None = None) -> int:
+        """Drop the content of entries for good: body, author's name and salt. The chain still holds.
+
+        Args:
+            room: the room.
+            author: erase what this user wrote;
+            seqs: erase these entries; with ``author``, those of them that the user wrote.
+
+        Returns:
+            How many entries lost their content now; 0 when it is done again.
+        """
+        if author is None and seqs is None:
+            raise ValueError("say whose entries or which ones")
+        query: dict[str, Any] = {"room": room, "salt": {"$exists": True}}
+        if author is not None:
+            query["author.id"] = author
+        if seqs is not None:
+            query["seq"] = {"$in": list(seqs)}
+        return await self._entries.update_many(query, {"$set": {"body": {}, "author.name": ""}, "$unset": {"salt": ""}})
+
+    async def _require_predecessor(self, entry: Entry, session: Session) -> None:
+        """An entry written behind one that is not there would be a hole; the unique key alone does not see that."""
+        if entry.seq == 1:
+            return
+        before = {"room": entry.room, "seq": entry.seq - 1}
+        found = await self._entries.find_one(before, projection={"_id": 0, "hash": 1}, session=session)
+        if found is None or found["hash"] != entry.prev_hash:
+            raise HeadMoved(entry.room, entry.seq)
+
+
+def heads_query(rooms: Collection[RoomId]) -> list[Mapping[str, Any]]:
+    """The pipeline that ``RoomLog.heads`` runs."""
+    return [
+        {"$match": {"room": {"$in": list(rooms)}}},
+        {"$sort": {"room": -1, "seq": -1}},
+        {"$group": {"_id": "$room", "seq": {"$first": "$seq"}}},
+    ]

@@ -1,0 +1,112 @@
+"""The rooms: what is known of each beside its log."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from policies.errors import BadRequest
+from policies.room import Party, RoomFacts
+from policies.vocabulary import OrderId, RoomId, RoomKind, UserId
+from storage.client import Database, Session
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomPage:
+    """Some of a user's rooms; ``cursor`` asks for the next ones, None when there are no more."""
+
+    rooms: tuple[RoomFacts, ...]
+    cursor: str | None
+
+
+class Rooms:
+    """Reads what is known of rooms. They are made, and their parties changed, by ``Orders``.
+
+    Every method raises ``policies.errors.Unavailable`` when the database does not answer in time.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._rooms = database.collection("rooms")
+
+    async def facts(self, room: RoomId) -> RoomFacts | None:
+        """The room, or None where there is none."""
+        found = await self._rooms.find_one({"_id": room})
+        return None if found is None else decode_room(found)
+
+    async def of_user(self, user: UserId, limit: int, cursor: str | None = None) -> RoomPage:
+        """The rooms in which a user is buyer or seller, newest first.
+
+        Raises:
+            BadRequest: the cursor is none of ours.
+        """
+        places: list[dict[str, Any]] = [{}]
+        if cursor is not None:
+            created_at, room = _decode_cursor(cursor)
+            places = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$gt": room}}]
+        found = await self._rooms.find(
+            {"$or": [{side: user, **place} for side in ("buyer.id", "seller.id") for place in places]},
+            sort=[("created_at", -1), ("_id", 1)],
+            limit=limit + 1,
+        )
+        rooms = tuple(decode_room(document) for document in found[:limit])
+        return RoomPage(rooms, _encode_cursor(rooms[-1]) if len(found) > limit else None)
+
+    async def create(self, facts: RoomFacts, session: Session) -> None:
+        """Add a room, within a transaction."""
+        await self._rooms.insert_one(encode_room(facts), session=session)
+
+    async def set_parties(self, order: OrderId, buyer: Party, seller: Party, session: Session) -> None:
+        """Say who the parties of an order's room are from now on, within a transaction."""
+        parties = {"buyer": encode_party(buyer), "seller": encode_party(seller)}
+        await self._rooms.update_many({"order_id": order}, {"$set": parties}, session=session)
+
+
+def encode_room(facts: RoomFacts) -> dict[str, Any]:
+    return {
+        "_id": facts.id,
+        "kind": facts.kind.value,
+        "order_id": facts.order_id,
+        "buyer": encode_party(facts.buyer),
+        "seller": encode_party(facts.seller),
+        "created_at": facts.created_at,
+        "closed": facts.closed,
+    }
+
+
+def encode_party(party: Party) -> dict[str, Any]:
+    return {"id": party.id, "name": party.name}
+
+
+def decode_room(document: Mapping[str, Any]) -> RoomFacts:
+    buyer, seller = document["buyer"], document["seller"]
+    return RoomFacts(
+        id=document["_id"],
+        kind=RoomKind(document["kind"]),
+        order_id=document["order_id"],
+        buyer=Party(buyer["id"], buyer["name"]),
+        seller=Party(seller["id"], seller["name"]),
+        created_at=document["created_at"],
+        closed=document["closed"],
+    )
+
+
+def _encode_cursor(last: RoomFacts) -> str:
+    place = f"{(last.created_at - _EPOCH) // _MILLISECOND}:{last.id}"
+    return base64.urlsafe_b64encode(place.encode()).rstrip(b"=").decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        place = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        milliseconds, colon, room = place.partition(":")
+        created_at = _EPOCH + int(milliseconds) * _MILLISECOND
+    except (ValueError, binascii.Error, OverflowError) as error:
+        raise BadRequest("This cursor is not one that was given out.") from error
+    if not colon:
+        raise BadRequest("This cursor is not one that was given out.")
+    return created_at, room

@@ -1,0 +1,182 @@
+"""The collections with their indexes and validators, and the version of all that.
+
+What each index is for stands beside it. ``entries`` has two and must not get a third: the cost of an append is the cost
+of its indexes. The validators are a safety net under the code that writes: they refuse what would corrupt the record,
+and do not describe what the code may change from version to version.
+
+Sharding plan
+-------------
+One shard holds all of a room, so that everything on the way of a message touches one shard.
+
+* ``entries``: shard key {room: 1}, range-based, chunks split between rooms. An unordered insert_many is split by mongos
+  into one insert for each shard and stays one round trip. The unique index (room, seq) begins with the shard key, so it
+  holds across the cluster. ``_id`` is unique on each shard only, which suffices: it begins with the room, and all of a
+  room is on one shard. head, read_after, read_before, find and erase name one room: one shard. ``heads`` goes to the
+  shards that own the rooms; while MongoDB cannot do a DISTINCT_SCAN under a shard filter (before 8.1), it reads the
+  index keys of the whole rooms there, and is better replaced by one ``head`` for each room.
+* ``rooms`` and ``cursors``: shard key {_id: 1} (a cursor's id begins with its room). ``Rooms.facts``,
+  ``Cursors.advance``, ``of_room`` name ids: one shard each. ``Rooms.of_user`` asks all shards; it is not on the way of
+  a message.
+* ``orders`` and ``order_events``: {_id: 1}. A change of an order is a transaction of its document, its events, its room
+  and one entry: two to four shards, at the pace of a marketplace's back end, not of its chat.
+* ``api_keys``, ``revocations``, ``leases``, ``meta`` stay unsharded: small, and read through caches.
+
+Rooms are short and many, so no room can make a chunk too large: at 1 KiB an entry a chunk of 128 MiB holds 100,000.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import DuplicateKeyError, OperationFailure
+
+from policies.vocabulary import Role, RoomKind, Visibility
+from storage.client import Database
+from storage.errors import UnusableDatabase
+
+VERSION: Final = 1
+"""Grows with every change that older code cannot live with."""
+
+_VERSION_KEY: Final = "schema"
+_NAMESPACE_EXISTS: Final = 48
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    name: str
+    indexes: tuple[IndexModel, ...] = ()
+    validator: dict[str, Any] = field(default_factory=dict)
+
+
+def _object(required: dict[str, dict[str, Any]], **optional: dict[str, Any]) -> dict[str, Any]:
+    return {"bsonType": "object", "required": list(required), "properties": required | optional}
+
+
+_TEXT: Final = {"bsonType": "string"}
+_ID: Final = {"bsonType": "string", "minLength": 1}
+_DATE: Final = {"bsonType": "date"}
+_HASH: Final = {"bsonType": "binData"}
+_COUNT: Final = {"bsonType": ["int", "long"], "minimum": 0}
+_PERSON: Final = _object({"id": _ID, "name": _TEXT})
+
+
+def _one_of(vocabulary: Any) -> dict[str, Any]:
+    return {"enum": [word.value for word in vocabulary]}
+
+
+_ENTRY: Final = _object(
+    {
+        "_id": _ID,
+        "room": _ID,
+        "seq": {"bsonType": ["int", "long"], "minimum": 1},
+        "kind": _ID,
+        "author": _object({"id": _ID, "role": _one_of(Role), "name": _TEXT}),
+        "at": _DATE,
+        "body": {"bsonType": "object"},
+        "visibility": _one_of(Visibility),
+        "command_id": _ID,
+        "digest": _HASH,
+        "prev_hash": _HASH,
+        "hash": _HASH,
+    },
+    salt=_HASH,  # gone once the entry is erased
+)
+_ROOM: Final = _object(
+    {
+        "_id": _ID,
+        "kind": _one_of(RoomKind),
+        "order_id": _ID,
+        "buyer": _PERSON,
+        "seller": _PERSON,
+        "created_at": _DATE,
+        "closed": {"bsonType": "bool"},
+    }
+)
+_ORDER: Final = _object({"_id": _ID, "buyer": _PERSON, "seller": _PERSON, "amount": _COUNT, "version": _COUNT})
+_ORDER_EVENT: Final = _object({"_id": _ID, "order_id": _ID, "event_id": _ID, "type": _ID, "at": _DATE})
+_CURSOR: Final = _object({"_id": _ID, "room": _ID, "user": _ID, "delivered": _COUNT, "read": _COUNT})
+_API_KEY: Final = _object({"_id": _ID, "name": _TEXT, "scopes": {"bsonType": "array"}, "created_at": _DATE})
+_REVOCATION: Final = _object({"_id": _ID, "at": _DATE})
+_LEASE: Final = _object({"_id": _ID, "holder": _ID, "expires_at": _DATE})
+
+COLLECTIONS: Final = (
+    _Collection(
+        "entries",
+        # With _id, all that an append pays for: the compare-and-swap, all reading by place, the heads.
+        (IndexModel([("room", ASCENDING), ("seq", ASCENDING)], unique=True, name="room_seq"),),
+        _ENTRY,
+    ),
+    _Collection(
+        "rooms",
+        (
+            # A user's rooms, newest first: one index for each side, merged.
+            IndexModel([("buyer.id", ASCENDING), ("created_at", DESCENDING), ("_id", ASCENDING)], name="buyer"),
+            IndexModel([("seller.id", ASCENDING), ("created_at", DESCENDING), ("_id", ASCENDING)], name="seller"),
+            IndexModel([("order_id", ASCENDING)], name="order"),
+        ),
+        _ROOM,
+    ),
+    _Collection("orders", validator=_ORDER),
+    _Collection("order_events", validator=_ORDER_EVENT),
+    _Collection("cursors", validator=_CURSOR),
+    _Collection("api_keys", validator=_API_KEY),
+    _Collection(
+        "revocations",
+        (
+            IndexModel([("at", ASCENDING)], name="at"),
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        ),
+        _REVOCATION,
+    ),
+    _Collection("leases", validator=_LEASE),
+    _Collection("meta"),
+)
+
+
+async def check(database: Database) -> bool:
+    """Whether ``migrate`` is needed before the server can work.
+
+    Raises:
+        UnusableDatabase: it belongs to a newer version of the server, or is no replica set.
+        Unavailable: no answer in time.
+    """
+    hello = await database.command({"hello": 1})
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise UnusableDatabase("MongoDB must run as a replica set (one member is enough): transactions need it.")
+    found = await database.collection("meta").find_one({"_id": _VERSION_KEY})
+    version = 0 if found is None else int(found["version"])
+    if version > VERSION:
+        raise UnusableDatabase(
+            f"Database {database.name} has schema version {version}, this server knows {VERSION}: update the server."
+        )
+    return version < VERSION
+
+
+async def migrate(database: Database) -> None:
+    """Bring the database to this version. Safe to run again, and by several processes at once.
+
+    Raises:
+        UnusableDatabase: as ``check``.
+        Unavailable: no answer in time.
+    """
+    await check(database)
+    for collection in COLLECTIONS:
+        await _prepare(database, collection)
+    try:
+        await database.collection("meta").update_one(
+            {"_id": _VERSION_KEY, "version": {"$lte": VERSION}}, {"$set": {"version": VERSION}}, upsert=True
+        )
+    except DuplicateKeyError:  # a newer server migrated meanwhile
+        await check(database)
+
+
+async def _prepare(database: Database, collection: _Collection) -> None:
+    validator = {"$jsonSchema": collection.validator} if collection.validator else {}
+    try:
+        await database.command({"create": collection.name, "validator": validator})
+    except OperationFailure as error:
+        if error.code != _NAMESPACE_EXISTS:
+            raise
+        await database.command({"collMod": collection.name, "validator": validator})
+    if collection.indexes:
+        await database.collection(collection.name).create_indexes(collection.indexes)
