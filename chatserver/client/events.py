@@ -1,0 +1,80 @@
+"""What the client's core tells the one who runs it, and what the client tells the application."""
+
+from dataclasses import dataclass
+
+from chatserver.client.frames import Opened, Page
+from chatserver.protocol import Ack, Connected, Pong, Presence, ReceiptNow, TypingNow
+from policies.errors import ChatError
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """A connection stands: the first one, or a new one after a loss."""
+
+    connected: Connected
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The connection is lost; the next try is in ``retry_in_s`` seconds. ``reason`` is for people."""
+
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The client has stopped for good."""
+
+    error: ChatError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWanted:
+    """The token expires in ``in_s`` seconds: get another one."""
+
+    in_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RoomOpened:
+    """A room was joined, or joined again after a loss."""
+
+    opened: Opened
+
+
+@dataclass(frozen=True, slots=True)
+class RoomEnded:
+    """The room cannot be joined (any more), or was left: ``error`` is None when the application left it."""
+
+    room: str
+    error: ChatError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """The room may have entries to take."""
+
+    room: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The command ``id`` is done, or has failed for good. ``took_s``: since it was last sent."""
+
+    id: str
+    answer: Ack | Page | Pong | ChatError
+    took_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Something of the moment happened in a room."""
+
+    frame: Presence | TypingNow | ReceiptNow
+
+
+CoreEvent = Online | Offline | Ended | TokenWanted | RoomOpened | RoomEnded | Readable | Answered | Observed
+
+ClientEvent = Presence | TypingNow | ReceiptNow | Online | Offline | Ended
+"""What ``ChatClient.events`` yields."""

@@ -1,0 +1,170 @@
+"""Frames as the client reads and writes them.
+
+A log must stay readable when a newer server adds kinds of entries, so here an entry's ``kind`` and its author's role
+are plain strings; frames of unknown type are passed over.
+"""
+
+import logging
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import orjson
+from pydantic import Field, TypeAdapter, ValidationError
+
+from chatserver.protocol import (
+    Ack,
+    Bye,
+    ClientFrame,
+    Connected,
+    Cursor,
+    Error,
+    Frame,
+    Member,
+    Pong,
+    Presence,
+    ReceiptNow,
+    Resync,
+    Timestamp,
+    TokenExpiring,
+    TypingNow,
+    You,
+)
+from policies.errors import BadRequest, ErrorCode
+from policies.vocabulary import RoomKind
+
+logger = logging.getLogger(__name__)
+
+F = TypeVar("F", bound=Frame)
+
+
+class Author(Frame):
+    """Who wrote an entry, as they were then. ``role`` is a ``policies.vocabulary.Role`` that this version knows."""
+
+    id: str
+    role: str
+    name: str
+
+
+class Entry(Frame):
+    """One entry of a room's log, as this user sees it.
+
+    ``seq`` counts 1, 2, 3 ... within the room, ``at`` is aware UTC. ``withheld``: the content is hidden from the other
+    party (and from you, when ``body`` is empty). ``erased``: its content was deleted. ``command_id``: on your own
+    entries, the id it was sent under.
+    """
+
+    seq: Annotated[int, Field(ge=1)]
+    id: str
+    kind: str
+    author: Author
+    at: Timestamp
+    body: dict[str, Any]
+    withheld: bool | None = None
+    erased: bool | None = None
+    command_id: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The text of a message; empty for other kinds and for what may not be seen."""
+        text = self.body.get("text")
+        return text if isinstance(text, str) else ""
+
+
+class Arrived(Frame):
+    """A live entry."""
+
+    type: Literal["entry"]
+    room: str
+    entry: Entry
+
+
+class Opened(Frame):
+    """The answer to a join, as ``protocol.Joined``."""
+
+    type: Literal["joined"]
+    id: str | None = None
+    room: str
+    kind: RoomKind
+    head: int
+    members: list[Member]
+    you: You
+    entries: list[Entry]
+    more: bool
+    cursors: dict[str, Cursor]
+
+
+class Page(Frame):
+    """A page of the log, oldest entry first, as ``protocol.HistoryPage``."""
+
+    type: Literal["history"]
+    id: str
+    room: str
+    entries: list[Entry]
+    more: bool
+
+
+Received = (
+    Connected
+    | Opened
+    | Page
+    | Ack
+    | Pong
+    | Arrived
+    | Presence
+    | TypingNow
+    | ReceiptNow
+    | TokenExpiring
+    | Resync
+    | Bye
+    | Error
+)
+_RECEIVED: Final[TypeAdapter[Received]] = TypeAdapter(Annotated[Received, Field(discriminator="type")])
+
+
+def command(model: type[F], **fields: object) -> F:
+    """A frame made of what the application passed.
+
+    Raises:
+        BadRequest: for fields that the protocol does not allow.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def encode(frame: ClientFrame) -> bytes:
+    """A client's frame as the UTF-8 text of a WebSocket message."""
+    return frame.model_dump_json(exclude_none=True).encode()
+
+
+def decode(text: str | bytes) -> Received | None:
+    """A server's frame, or None for one that this version cannot use.
+
+    Nothing is lost by passing over a frame: a missing entry shows as a hole and is fetched, a missing answer runs
+    into the client's timeout and the command is sent again.
+    """
+    try:
+        return _RECEIVED.validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+    if problem["type"] == "union_tag_invalid":
+        logger.debug("passed over a frame of an unknown type")
+        return None
+    if problem["loc"] == ("error", "code"):
+        return _unknown_code(orjson.loads(text))
+    logger.warning("passed over an invalid frame: %s at %s", problem["type"], problem["loc"])
+    return None
+
+
+def _unknown_code(frame: dict[str, Any]) -> Error:
+    """An error of a newer server: its code goes into the details, so that the command still gets its answer."""
+    retry_after_ms = frame.get("retry_after_ms")
+    return Error(
+        id=str(frame["id"]) if "id" in frame else None,
+        code=ErrorCode.INTERNAL,
+        message=str(frame.get("message", "")),
+        temporary=frame.get("temporary") is True,
+        retry_after_ms=retry_after_ms if isinstance(retry_after_ms, int) else None,
+        details={"code": frame.get("code"), "details": frame.get("details")},
+    )
