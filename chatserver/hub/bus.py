@@ -277,8 +277,7 @@ class Bus:
             await asyncio.sleep(self._times.pause(failures, self._uniform))
             failures += 1
             try:
-                async with asyncio.timeout(self._times.connect_s * 2):
-                    await self._shards.refresh()
+                await self._shards.refresh()
             except REDIS_ERRORS as error:
                 log.debug("the owners of the channels could not be read: %s", error)
                 self._observer.failed("topology")

@@ -47,42 +47,45 @@ class HubRegistry:
 
     Args:
         lease_s: a hub that did not announce itself for so long is gone. Announced every quarter of it.
-        on_change: called when hubs came or went, and when this hub's own lease had lapsed.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        *,
-        prefix: str,
-        hub_id: str,
-        lease_s: float,
-        on_change: Callable[[HubChange], None],
-    ) -> None:
+    def __init__(self, client: Client, *, prefix: str, hub_id: str, lease_s: float) -> None:
         self.hub_id = hub_id
         self._client = client
         self._key = f"{prefix}:hubs"
         self._lease_s = lease_s
-        self._on_change = on_change
+        self._on_change: Callable[[HubChange], None] | None = None
         self._live: tuple[str, ...] = (hub_id,)
         self._announced = False
         self._task: asyncio.Task[None] | None = None
 
+    @property
     def live(self) -> tuple[str, ...]:
         """Ids of the living hubs, sorted, this one among them."""
         return self._live
 
-    async def start(self) -> None:
-        """Announce this hub, now and from now on. Redis may be away."""
+    async def start(self, on_change: Callable[[HubChange], None]) -> None:
+        """Announce this hub, now and from now on. Redis may be away.
+
+        Args:
+            on_change: called when hubs came or went, and when this hub's own lease had lapsed.
+        """
+        self._on_change = on_change
         await self.announce()
         self._task = asyncio.create_task(self._keep(), name="hub lease")
 
-    async def stop(self) -> None:
-        """End the announcements and leave."""
+    async def leave(self) -> None:
+        """End the announcements and give the lease back, so that the others need not wait for its end."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.leave()
+            self._task = None
+        self._announced = False
+        self._live = (self.hub_id,)
+        try:
+            await self._client.zrem(self._key, self.hub_id)
+        except REDIS_ERRORS as error:
+            log.debug("the hub could not take leave: %s", error)
 
     async def announce(self) -> bool:
         """Renew the lease and learn who lives. False when Redis is away: the last known hubs stay."""
@@ -103,18 +106,9 @@ class HubRegistry:
             gone=tuple(hub for hub in before if hub not in self._live),
             lapsed=lapsed,
         )
-        if change != HubChange():
+        if change != HubChange() and self._on_change is not None:
             self._on_change(change)
         return True
-
-    async def leave(self) -> None:
-        """Give the lease back, so that the others need not wait for its end."""
-        self._announced = False
-        self._live = (self.hub_id,)
-        try:
-            await self._client.zrem(self._key, self.hub_id)
-        except REDIS_ERRORS as error:
-            log.debug("the hub could not take leave: %s", error)
 
     async def _keep(self) -> None:
         while True:

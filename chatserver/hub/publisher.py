@@ -146,7 +146,7 @@ class Publisher:
             try:
                 self._connected = True
                 await self._send_all(link)
-            except REDIS_ERRORS as error:
+            except REDIS_ERRORS as error:  # TimeoutError among them
                 log.debug("the connection that publishes to %s failed: %s", self._shard, error)
                 self._observer.failed("publish")
             finally:

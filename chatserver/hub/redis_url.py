@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
@@ -99,6 +99,15 @@ def open_redis(url: str, limits: RedisLimits = DEFAULT_LIMITS) -> Client:
         return Redis(unix_socket_path=address.unix_path, **options)
     host, port = address.hosts[0]
     return Redis(host=host, port=port, ssl=address.tls, **options)
+
+
+async def close_redis(client: Client) -> None:
+    """Close a client of ``open_redis`` with all its connections, those to Sentinels too."""
+    await client.aclose()
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        sentinel: Sentinel = pool.sentinel_manager
+        await sentinel.aclose()
 
 
 def parse_redis_url(url: str) -> RedisAddress:

@@ -119,7 +119,11 @@ class Subscriber:
                     self._connected = False
                     await link.disconnect(nowait=True)
             except* REDIS_ERRORS as group:
-                reason = "; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions)
+                reason = _summary(group)
+            except* Exception as group:
+                # A fault of ours must not leave the process deaf and believing that all is well.
+                reason = _summary(group)
+                log.exception("the subscriptions at %s broke", self.shard)
             if self.alive:
                 failures = 0
             self._lost(reason)
@@ -252,3 +256,11 @@ class Subscriber:
 
 def _command(name: bytes, channel: bytes) -> bytes:
     return b"*2\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % (len(name), name, len(channel), channel)
+
+
+def _summary(group: BaseExceptionGroup) -> str:
+    """The first cause in words; most errors of connections have the same for reader and writer."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
