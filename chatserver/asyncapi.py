@@ -242,7 +242,7 @@ def _limits(settings: Settings) -> str:
         (
             "rooms of a connection",
             f"{settings.rooms_per_connection}, staff {settings.staff_rooms_per_connection}",
-            "`refused`",
+            "`forbidden`",
         ),
         ("entries of a `history`", str(settings.history_page), "`bad_request`"),
         ("entries of a `joined`", str(settings.joined_page), "`more: true`"),

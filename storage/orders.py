@@ -5,7 +5,7 @@ marketplace said and when. Each stored order has a version; a write holds only f
 gives concurrent writes exactly one order, and makes each of them decide on what the one before it left.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
@@ -106,6 +106,11 @@ class Orders:
         """The order, or None where there is none."""
         found = await self._orders.find_one({"_id": order})
         return None if found is None else _decode_order(found)
+
+    async def titles(self, orders: Collection[OrderId]) -> dict[OrderId, str]:
+        """The titles of those of the orders that exist, in one query."""
+        found = await self._orders.find({"_id": {"$in": list(orders)}}, projection={"title": 1})
+        return {document["_id"]: document["title"] for document in found}
 
     async def put(self, facts: OrderFacts, now: datetime) -> PutResult:
         """Take in what the marketplace says of an order: new, changed, or the same again (which writes nothing)."""

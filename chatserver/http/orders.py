@@ -1,0 +1,236 @@
+"""Orders, as the marketplace's back end reports them and their parties see them."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt
+
+from chatserver.access import BackEnd
+from chatserver.http.gate import back_end, caller, guarded_route
+from chatserver.http.problems import described
+from chatserver.http.services import Services
+from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge
+from policies.instant import rfc3339
+from policies.order import Chargeback, OrderEvent, OrderFacts, Payment, Seller
+from policies.room import Party, order_room, role_in_room
+from policies.vocabulary import ApiScope, OrderCategory, OrderEventType, OrderId, RoomId, TrustLevel, UserId
+from storage.orders import Order
+
+DETAILS_BYTES: Final = 16 * 1024
+"""Largest ``details`` or ``data`` as JSON: they become part of an order, or of an entry that every member receives."""
+NAME_CHARS: Final = 200
+TITLE_CHARS: Final = 500
+
+
+def _text_time(value: object) -> object:
+    """Numbers would be taken for seconds or milliseconds since 1970, whichever looks likelier."""
+    if not isinstance(value, str):
+        raise ValueError("a time is a string, as in RFC 3339")  # pydantic wants a ValueError
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_text_time)]
+WrittenTime = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS)]
+IdField = Annotated[str, Field(min_length=1, max_length=128, description="The marketplace's own id of the user.")]
+Plain = dict[str, Any]
+"""Data of the marketplace's own: text, whole numbers, true, false, null, and lists and objects of these."""
+
+
+class BuyerFacts(BaseModel):
+    id: IdField
+    name: Name
+
+
+class SellerFacts(BuyerFacts):
+    trust_level: TrustLevel = TrustLevel.UNVERIFIED
+
+
+class OrderReport(BaseModel):
+    """What the marketplace says an order is. Sent again it replaces what was said before."""
+
+    buyer: BuyerFacts
+    seller: SellerFacts
+    title: Annotated[str, Field(min_length=1, max_length=TITLE_CHARS)]
+    category: OrderCategory
+    amount: StrictInt = Field(ge=0, lt=2**53, description="In minor units of the currency.", examples=[4990])
+    currency: str = Field(pattern="^[A-Z]{3}$", description="ISO 4217.", examples=["EUR"])
+    placed_at: Time
+    details: Plain = Field(
+        {}, description=f"Plain data of your own, shown to the members; {DETAILS_BYTES} bytes at most, no fractions."
+    )
+
+
+class EventReport(BaseModel):
+    """Something that happened to an order."""
+
+    id: str = Field(min_length=1, max_length=100, description="Yours; the same one again changes nothing.")
+    type: OrderEventType
+    at: Time
+    data: Plain = {}
+
+
+class OrderStateView(BaseModel):
+    """What the events reported so far add up to."""
+
+    delivered_at: WrittenTime | None
+    delivery_confirmed_at: WrittenTime | None
+    canceled_at: WrittenTime | None
+    chargeback: Chargeback | None
+    payment: Payment | None
+
+
+class OrderView(BaseModel):
+    """An order: the latest facts, the room to talk about it, and its disputes."""
+
+    order_id: str
+    buyer: BuyerFacts
+    seller: SellerFacts
+    title: str
+    category: OrderCategory
+    amount: int
+    currency: str
+    placed_at: WrittenTime
+    details: Plain
+    state: OrderStateView
+    order_room: str = Field(description="The id of the order room.")
+    disputes: list[dict[str, Any]]
+
+
+class EventView(BaseModel):
+    """The event is on record. ``duplicate``: it was already."""
+
+    id: str
+    duplicate: bool
+    order: OrderView
+
+
+def router(services: Services) -> APIRouter:
+    """``/v1/orders``."""
+    routes = APIRouter(
+        prefix="/v1/orders",
+        tags=["orders"],
+        route_class=guarded_route(services.auth, services.settings.http_body_bytes),
+        responses=described(
+            ErrorCode.UNAUTHENTICATED, ErrorCode.TOKEN_EXPIRED, ErrorCode.RATE_LIMITED, ErrorCode.UNAVAILABLE
+        ),
+    )
+    writing = back_end(ApiScope.ORDERS_WRITE)
+
+    @routes.put(
+        "/{order_id}",
+        summary="Report an order, and open its order room",
+        responses={
+            201: {"model": OrderView, "description": "It was new."},
+            **described(ErrorCode.BAD_REQUEST, ErrorCode.FORBIDDEN, ErrorCode.TOO_LARGE),
+        },
+    )
+    async def put_order(
+        order_id: str, report: OrderReport, response: Response, _: Annotated[BackEnd, Depends(writing)]
+    ) -> OrderView:
+        """Idempotent: saying the same again changes nothing. A change is an `order.updated` entry in the order room;
+        when buyer or seller is another person, the one before loses access at once. An order's id has 1 to 100 of
+        `A-Z a-z 0-9 . _ : ~ @ = + # -`.
+        """
+        _require_small(report.details, "details")
+        facts = OrderFacts(
+            id=OrderId(order_id),
+            buyer=Party(UserId(report.buyer.id), report.buyer.name),
+            seller=Seller(UserId(report.seller.id), report.seller.name, report.seller.trust_level),
+            title=report.title,
+            category=report.category,
+            amount=report.amount,
+            currency=report.currency,
+            placed_at=report.placed_at,
+            details=report.details,
+        )
+        result = await services.orders.put(facts, services.clock.now())
+        if result.entries:
+            await services.announce(result.entries)
+        if result.created:
+            response.status_code = HTTPStatus.CREATED
+        return _view(result.order)
+
+    @routes.post(
+        "/{order_id}/events",
+        summary="Report what happened to an order",
+        responses=described(
+            ErrorCode.BAD_REQUEST, ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.TOO_LARGE
+        ),
+    )
+    async def post_event(order_id: str, report: EventReport, _: Annotated[BackEnd, Depends(writing)]) -> EventView:
+        """Idempotent by the event's `id`; the same id with other content is a `conflict`. Events may come late and in
+        any order: what counts is `at`.
+        """
+        _require_small(report.data, "data")
+        event = OrderEvent(report.id, report.type, report.at, report.data)
+        result = await services.orders.record_event(OrderId(order_id), event, services.clock.now())
+        if result.entries:
+            await services.announce(result.entries)
+        return EventView(id=event.id, duplicate=not result.recorded, order=_view(result.order))
+
+    @routes.get(
+        "/{order_id}",
+        summary="Read an order",
+        responses=described(ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND),
+    )
+    async def get_order(order_id: str, request: Request) -> OrderView:
+        """For its parties, staff, and keys with `disputes:read` or `orders:write`."""
+        order = OrderId(order_id)
+        await _require_visible(services, request, order_room(order))
+        found = await services.orders.get(order)
+        if found is None:
+            raise _no_such_order()
+        return _view(found)
+
+    return routes
+
+
+async def _require_visible(services: Services, request: Request, room: RoomId) -> None:
+    reader = caller(request)
+    if isinstance(reader, BackEnd):
+        reader.require(ApiScope.DISPUTES_READ, ApiScope.ORDERS_WRITE)
+        return
+    facts = await services.rooms.facts(room)
+    if facts is None or role_in_room(facts, reader.user_id, reader.role) is None:
+        raise _no_such_order()
+
+
+def _no_such_order() -> NotFound:
+    return NotFound("There is no such order.")
+
+
+def _require_small(data: Plain, field: str) -> None:
+    try:
+        size = len(orjson.dumps(data))
+    except TypeError as error:  # half a surrogate pair, or an integer beyond 64 bits
+        raise BadRequest(f"{field}: holds text or numbers that JSON cannot carry.", details={"field": field}) from error
+    if size > DETAILS_BYTES:
+        raise TooLarge(f"{field}: more than {DETAILS_BYTES} bytes.", details={"field": field, "limit": DETAILS_BYTES})
+
+
+def _view(order: Order) -> OrderView:
+    facts, state = order.facts, order.state
+    return OrderView(
+        order_id=facts.id,
+        buyer=BuyerFacts(id=facts.buyer.id, name=facts.buyer.name),
+        seller=SellerFacts(id=facts.seller.id, name=facts.seller.name, trust_level=facts.seller.trust_level),
+        title=facts.title,
+        category=facts.category,
+        amount=facts.amount,
+        currency=facts.currency,
+        placed_at=facts.placed_at,
+        details=dict(facts.details),
+        state=OrderStateView(
+            delivered_at=state.delivered_at,
+            delivery_confirmed_at=state.delivery_confirmed_at,
+            canceled_at=state.canceled_at,
+            chargeback=state.chargeback,
+            payment=state.payment,
+        ),
+        order_room=order.room,
+        disputes=[],
+    )

@@ -1,0 +1,165 @@
+"""A user's rooms, and what is in a room."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, PlainSerializer
+
+from chatserver.access import BackEnd, Caller
+from chatserver.auth import Identity
+from chatserver.http.gate import caller, guarded_route, user
+from chatserver.http.problems import described
+from chatserver.http.services import Services
+from chatserver.protocol import Cursor, WireEntry, You
+from chatserver.rendering import render
+from policies.errors import BadRequest, ErrorCode, NotFound
+from policies.instant import rfc3339
+from policies.room import RoomFacts, role_in_room
+from policies.vocabulary import ApiScope, Role, RoomId, RoomKind, Seq, UserId
+
+ROOMS_PAGE: Final = 100
+DEFAULT_PAGE: Final = 50
+
+
+class OtherParty(BaseModel):
+    """The other side of the order."""
+
+    user: str
+    role: Role
+    name: str
+
+
+class RoomSummary(BaseModel):
+    """A room of the calling user. ``unread``: entries after the user's ``read`` position."""
+
+    room: str
+    kind: RoomKind
+    order_id: str
+    title: str
+    you: You
+    other: OtherParty
+    head: int
+    cursor: Cursor
+    unread: int
+    created_at: Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+    closed: bool
+
+
+class RoomList(BaseModel):
+    """Rooms, the newest first. ``next_cursor`` asks for the next page; without one there are no more."""
+
+    rooms: list[RoomSummary]
+    next_cursor: str | None = None
+
+
+class EntryPage(BaseModel):
+    """Entries, the oldest first. ``more``: there are more in the direction asked for."""
+
+    room: str
+    entries: list[WireEntry]
+    more: bool
+
+
+def router(services: Services) -> APIRouter:
+    """``/v1/rooms``."""
+    settings = services.settings
+    routes = APIRouter(
+        prefix="/v1/rooms",
+        tags=["rooms"],
+        route_class=guarded_route(services.auth, settings.http_body_bytes),
+        responses=described(
+            ErrorCode.BAD_REQUEST,
+            ErrorCode.UNAUTHENTICATED,
+            ErrorCode.TOKEN_EXPIRED,
+            ErrorCode.FORBIDDEN,
+            ErrorCode.RATE_LIMITED,
+            ErrorCode.UNAVAILABLE,
+        ),
+    )
+
+    @routes.get("", summary="List your rooms", response_model_exclude_none=True)
+    async def list_rooms(
+        identity: Annotated[Identity, Depends(user)],
+        limit: Annotated[int, Query(ge=1, le=ROOMS_PAGE)] = DEFAULT_PAGE,
+        cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")] = None,
+    ) -> RoomList:
+        """The rooms in which you are buyer or seller."""
+        page = await services.rooms.of_user(identity.user_id, limit, cursor)
+        return RoomList(rooms=await _summaries(services, page.rooms, identity.user_id), next_cursor=page.cursor)
+
+    @routes.get(
+        "/{room}/entries",
+        summary="Read a room",
+        response_model=EntryPage,
+        response_model_exclude_none=True,
+        responses=described(ErrorCode.NOT_FOUND),
+    )
+    async def list_entries(
+        room: str,
+        request: Request,
+        before: Annotated[int | None, Query(ge=1, lt=2**53, description="Those before this seq.")] = None,
+        after: Annotated[int | None, Query(ge=0, lt=2**53, description="Those after this seq.")] = None,
+        limit: Annotated[int, Query(ge=1, le=settings.history_page)] = min(DEFAULT_PAGE, settings.history_page),
+    ) -> Response:
+        """For its members, staff, and keys with `disputes:read`. Without `before` and `after`: the latest entries.
+
+        An entry withheld from you keeps its place, with an empty body and `withheld: true`.
+        """
+        if before is not None and after is not None:
+            raise BadRequest("Either before or after, not both.", details={"field": "before"})
+        place = RoomId(room)
+        viewer, role = _viewer(caller(request), await services.rooms.facts(place))
+        if after is not None:
+            read = await services.log.read_after(place, Seq(after), limit + 1)
+            entries, more = read[:limit], len(read) > limit
+        else:
+            read = await services.log.read_before(place, None if before is None else Seq(before), limit + 1)
+            entries, more = read[-limit:], len(read) > limit
+        page: dict[str, Any] = {"room": room, "entries": [render(each, viewer, role) for each in entries], "more": more}
+        return Response(orjson.dumps(page), media_type="application/json")
+
+    return routes
+
+
+def _viewer(reader: Caller, facts: RoomFacts | None) -> tuple[UserId | None, Role]:
+    """Who reads, and in which role. What may not be seen and what is not there are one answer."""
+    if isinstance(reader, BackEnd):
+        reader.require(ApiScope.DISPUTES_READ)
+        viewer, role = None, Role.SYSTEM if facts is not None else None
+    else:
+        viewer = reader.user_id
+        role = role_in_room(facts, reader.user_id, reader.role) if facts is not None else None
+    if role is None:
+        raise NotFound("There is no such room.")
+    return viewer, role
+
+
+async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: UserId) -> list[RoomSummary]:
+    ids = [facts.id for facts in rooms]
+    heads = await services.log.heads(ids)
+    cursors = await services.cursors.of_user(ids, reader)
+    titles = await services.orders.titles({facts.order_id for facts in rooms})
+    summaries = []
+    for facts in rooms:
+        buying = facts.buyer.id == reader
+        other = facts.seller if buying else facts.buyer
+        known = cursors.get(facts.id)
+        cursor = Cursor(delivered=known.delivered, read=known.read) if known else Cursor(delivered=0, read=0)
+        summaries.append(
+            RoomSummary(
+                room=facts.id,
+                kind=facts.kind,
+                order_id=facts.order_id,
+                title=titles.get(facts.order_id, ""),
+                you=You(role=Role.BUYER if buying else Role.SELLER),
+                other=OtherParty(user=other.id, role=Role.SELLER if buying else Role.BUYER, name=other.name),
+                head=heads[facts.id],
+                cursor=cursor,
+                unread=max(0, heads[facts.id] - cursor.read),
+                created_at=facts.created_at,
+                closed=facts.closed,
+            )
+        )
+    return summaries

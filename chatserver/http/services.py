@@ -1,0 +1,45 @@
+"""What the HTTP API is made from; ``chatserver.app`` makes it and passes it in."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from chatserver.access import Authenticator
+from chatserver.clock import Clock
+from chatserver.metrics import Metrics
+from chatserver.settings import Settings
+from chatserver.tracing import Tracing
+from policies.entry import Entry
+from storage.cursors import Cursors
+from storage.orders import Orders
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+
+Announce = Callable[[Sequence[Entry]], Awaitable[None]]
+"""Told the entries that a request has made durable; tells the members of their room."""
+Check = Callable[[], Awaitable[object]]
+"""Looks whether something the server depends on works: returns when it does, raises when it does not."""
+AdvanceClock = Callable[[timedelta], Awaitable[datetime]]
+"""Moves the sandbox's clock in all processes and returns the new time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that routes use.
+
+    ``checks`` are what ``/readyz`` asks, by name; ``advance_clock`` is only called in sandbox mode.
+    """
+
+    settings: Settings
+    version: str
+    clock: Clock
+    auth: Authenticator
+    orders: Orders
+    rooms: Rooms
+    log: RoomLog
+    cursors: Cursors
+    metrics: Metrics
+    tracing: Tracing
+    announce: Announce
+    checks: Mapping[str, Check]
+    advance_clock: AdvanceClock
