@@ -100,7 +100,6 @@ def configure(level: Level, log_format: Format, stream: TextIO | None = None) ->
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.filter_by_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

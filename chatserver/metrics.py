@@ -16,8 +16,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
-DropKind = Literal["typing", "presence", "receipt"]
-RedisOperation = Literal["publish", "subscribe", "forward", "presence", "registry", "probe"]
 MongoOperation = Literal["append", "read", "cursors", "orders", "heads", "auth"]
 AuthFailure = Literal["token", "token_expired", "revoked", "api_key", "limited"]
 
@@ -82,8 +80,8 @@ class Metrics:
         self.tails_repaired = self._counter(
             "tails_repaired", "Rooms whose newest entries only the sweep of heads found."
         )
-        self._queue_drops = self._counter(
-            "queue_drops", "Frames that may be lost, dropped because a client reads slowly, by kind.", ("kind",)
+        self.queue_drops = self._counter(
+            "queue_drops", "Typing, presence and receipts dropped because a client reads slowly."
         )
         self.slow_consumers = self._counter("slow_consumers", "Connections cut with 4002 because they read too slowly.")
 
@@ -108,6 +106,7 @@ class Metrics:
         self.bus_resubscribed = self._counter(
             "bus_resubscribed", "Subscriptions that Redis lost and that were renewed."
         )
+        self.bus_alive = self._gauge("bus_alive", "Processes whose Redis subscriptions are known to work.")
         self._redis_errors = self._counter("redis_errors", "Failed Redis operations, by purpose.", ("operation",))
 
     def _bind_edges(self) -> None:
@@ -131,13 +130,11 @@ class Metrics:
         """What counts a received frame; to be bound once per type of ``chatserver.protocol.ClientFrame``."""
         return self._frames_in.labels(kind).inc
 
-    def dropped(self, kind: DropKind, frames: int = 1) -> None:
-        self._queue_drops.labels(kind).inc(frames)
-
     def mongo_failed(self, operation: MongoOperation) -> None:
         self._mongo_errors.labels(operation).inc()
 
-    def redis_failed(self, operation: RedisOperation) -> None:
+    def redis_failed(self, operation: str) -> None:
+        """Something of ``BusObserver.failed``'s closed list went wrong."""
         self._redis_errors.labels(operation).inc()
 
     def auth_failed(self, reason: AuthFailure) -> None:

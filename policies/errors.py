@@ -97,3 +97,11 @@ class Unavailable(ChatError):
 
     code = ErrorCode.UNAVAILABLE
     temporary = True
+
+
+_BY_CODE = {cls.code: cls for cls in ChatError.__subclasses__()} | {ErrorCode.INTERNAL: ChatError}
+
+
+def error_class(code: str) -> type[ChatError] | None:
+    """The class of a code that came over the wire; None for one this version does not know."""
+    return _BY_CODE.get(ErrorCode(code)) if code in ErrorCode.__members__.values() else None

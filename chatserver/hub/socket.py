@@ -229,13 +229,12 @@ class FrameSocket(asyncio.Protocol):
         self.transport.write(Frame(Opcode.CLOSE, Close(code, reason).serialize()).serialize(mask=False))
         self._expect_close()
 
-    def pause_reading(self, seconds: float) -> None:
-        """Let the peer wait: TCP's flow control slows down whoever floods."""
+    def pause_reading(self) -> None:
+        """Let the peer wait: TCP's flow control slows down whoever sends more than is handled."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
-            self._loop.call_later(seconds, self._resume_reading)
 
-    def _resume_reading(self) -> None:
+    def resume_reading(self) -> None:
         if not self.transport.is_closing():
             self.transport.resume_reading()
 

@@ -1,0 +1,168 @@
+"""The application of one process: every part made once, and passed to those that use it."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from random import SystemRandom
+from secrets import token_bytes, token_hex
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.routing import WebSocketRoute
+
+from chatserver.access import Authenticator
+from chatserver.auth import TokenRules, TokenVerifier
+from chatserver.clock import ShiftedClock
+from chatserver.http.api import create_api
+from chatserver.http.services import Services
+from chatserver.hub.endpoint import Endpoint
+from chatserver.hub.hub import Hub, HubParts
+from chatserver.hub.redis_url import open_redis
+from chatserver.metrics import Metrics
+from chatserver.observers import CommitMetrics
+from chatserver.protocol import PATH
+from chatserver.settings import Settings
+from chatserver.tracing import Tracing
+from policies.entry import Entry
+from policies.errors import Unavailable
+from storage import schema
+from storage.api_keys import ApiKeys
+from storage.client import MongoConfig, open_database
+from storage.commit import GroupCommit
+from storage.cursors import Cursors
+from storage.errors import UnusableDatabase
+from storage.orders import Orders
+from storage.revocations import Revocations
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+from storage.sandbox import SandboxClock
+
+
+def salt() -> bytes:
+    """Sixteen random bytes, as the log wants them."""
+    return token_bytes(16)
+
+
+def mongo_config(settings: Settings) -> MongoConfig:
+    """The part of the settings that storage needs."""
+    return MongoConfig(
+        url=settings.mongo_url.get_secret_value(),
+        database=settings.mongo_database,
+        driver=settings.mongo_driver,
+        timeout_s=settings.mongo_timeout_s,
+        pool=settings.mongo_pool,
+    )
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application of one server process; its lifespan starts and stops the hub.
+
+    It must be served by uvicorn with ``ws=chatserver.hub.socket.FrameSocket``, as ``chatserver serve`` does. While it
+    runs, ``app.state.hub`` is the hub; the server drains it before it closes sockets.
+    """
+    parts = _Parts(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with parts.running() as hub:
+            app.state.hub = hub
+            yield
+
+    endpoint = Endpoint(lambda: app.state.hub, settings.allowed_origins, lambda: token_hex(8))
+    app = create_api(parts.services, lifespan)
+    app.router.routes.append(WebSocketRoute(PATH, endpoint))
+    return app
+
+
+class _Parts:
+    """What the routes and the hub share."""
+
+    def __init__(self, settings: Settings) -> None:
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self.settings = settings
+        self.clock = ShiftedClock()
+        self.metrics = Metrics(CollectorRegistry(), Path(folder) if folder else None)
+        self.database = open_database(mongo_config(settings))
+        self.redis = open_redis(settings.redis_url.get_secret_value())
+        self.commit = GroupCommit(
+            self.database,
+            batch=settings.commit_batch,
+            concurrency=settings.commit_concurrency,
+            observer=CommitMetrics(self.metrics),
+        )
+        self.log = RoomLog(self.database, self.commit)
+        self.rooms = Rooms(self.database)
+        self.cursors = Cursors(self.database)
+        self.revocations = Revocations(self.database)
+        self.sandbox = SandboxClock(self.database)
+        self.auth = Authenticator(
+            TokenVerifier(TokenRules.of(settings), self.clock), ApiKeys(self.database), self.revocations, self.metrics
+        )
+        self.tracing = Tracing.to(settings.otlp_endpoint)
+        self.hub: Hub | None = None
+        self.services = Services(
+            settings=settings,
+            version=version("dispute-chat-server"),
+            clock=self.clock,
+            auth=self.auth,
+            orders=Orders(self.database, self.log, self.rooms, salt),
+            rooms=self.rooms,
+            log=self.log,
+            cursors=self.cursors,
+            metrics=self.metrics,
+            tracing=self.tracing,
+            announce=self._announce,
+            checks={"mongodb": self.database.ping, "redis": self._check_redis},
+            advance_clock=self._advance_clock,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Hub]:
+        """Start everything; stop it again in the opposite order, with nothing submitted left unwritten."""
+        if await schema.check(self.database):
+            raise UnusableDatabase("the database is not prepared for this version: run 'chatserver migrate' first")
+        if self.settings.sandbox:
+            self.clock.offset = await self.sandbox.offset()
+        hub = self.hub = Hub(
+            HubParts(
+                hub_id=token_hex(6),
+                settings=self.settings,
+                clock=self.clock,
+                random=SystemRandom(),
+                salt=salt,
+                metrics=self.metrics,
+                redis=self.redis,
+                log=self.log,
+                rooms=self.rooms,
+                cursors=self.cursors,
+                revocations=self.revocations,
+                auth=self.auth,
+            )
+        )
+        await hub.start()
+        try:
+            yield hub
+        finally:
+            await self.commit.close()
+            await hub.stop()
+            await self.auth.close()
+            await self.redis.aclose()
+            await self.database.close()
+            self.tracing.close()
+
+    async def _announce(self, entries: Sequence[Entry]) -> None:
+        if self.hub is not None:
+            self.hub.announce(entries)
+
+    async def _check_redis(self) -> None:
+        if self.hub is None or not self.hub.bus.alive:
+            raise Unavailable("Redis subscriptions are not alive")
+
+    async def _advance_clock(self, by: timedelta) -> datetime:
+        self.clock.offset = await self.sandbox.advance(by)
+        if self.hub is not None:
+            self.hub.tell_clock(self.clock.offset)
+        return self.clock.now()

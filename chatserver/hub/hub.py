@@ -1,0 +1,379 @@
+"""One process's part of the chat: its rooms, their streams, and the way from an append to every socket.
+
+Data travels one way: a session submits, the room's writer appends, the entries are published to the other processes
+and taken by this one's live rooms, which deliver them to their members.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
+from random import Random
+from typing import Any, Final
+
+import orjson
+
+from chatserver.access import Authenticator
+from chatserver.clock import ShiftedClock
+from chatserver.errors import CloseCode
+from chatserver.hub.attendance import Attendance
+from chatserver.hub.bus import Bus
+from chatserver.hub.hubs import HubChange, HubRegistry, writer_of
+from chatserver.hub.live_room import LiveRoom, Member, partition_channel, partition_of
+from chatserver.hub.mailbag import Mailbag
+from chatserver.hub.notices import Notices
+from chatserver.hub.presence_store import PresenceStore
+from chatserver.hub.publication import Publication
+from chatserver.hub.rates import UserRates
+from chatserver.hub.recovery import Recovery
+from chatserver.hub.redis_url import Client
+from chatserver.hub.relay import Relay, hub_channel
+from chatserver.hub.seats import Seats
+from chatserver.hub.sessions import Sessions
+from chatserver.hub.writer import Desk, RoomWriter, Submission
+from chatserver.metrics import Metrics
+from chatserver.observers import BusMetrics
+from chatserver.settings import Settings
+from policies.entry import Entry
+from policies.errors import ChatError
+from policies.room import RoomFacts
+from policies.vocabulary import RoomId, UserId
+from storage.cursors import Cursors
+from storage.revocations import Revocations
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+
+CONTROL: Final = "control"
+"""Bus channel of what concerns every process: ``{"revoked": [user, ...]}``, ``{"clock": [offset_ms, ...]}``."""
+TICK_S: Final = 0.25
+WRITER_IDLE_S: Final = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HubParts:
+    """What a hub is made of. ``hub_id`` is unique among all processes; ``salt`` gives 16 random bytes."""
+
+    hub_id: str
+    settings: Settings
+    clock: ShiftedClock
+    random: Random
+    salt: Callable[[], bytes]
+    metrics: Metrics
+    redis: Client
+    log: RoomLog
+    rooms: Rooms
+    cursors: Cursors
+    revocations: Revocations
+    auth: Authenticator
+
+
+class Hub:
+    """See the module. Made once for a process, by ``chatserver.app``."""
+
+    def __init__(self, parts: HubParts) -> None:
+        settings = parts.settings
+        prefix = settings.redis_prefix
+        self.id = parts.hub_id
+        self.settings = settings
+        self.clock = parts.clock
+        self.metrics = parts.metrics
+        self.auth = parts.auth
+        self.log = parts.log
+        self.rooms = parts.rooms
+        self.cursors = parts.cursors
+        self.live: dict[RoomId, LiveRoom] = {}
+        self.message_rates = UserRates(settings.messages_per_s, settings.message_burst)
+        self.sessions = Sessions(settings.connections, settings.reconnect_spread_s, parts.random, parts.metrics)
+        self._loop = asyncio.get_running_loop()
+        self._revocations = parts.revocations
+        self._revoked_until = parts.clock.now()
+        self._registry = HubRegistry(parts.redis, prefix=prefix, hub_id=self.id, lease_s=settings.hub_lease_s)
+        self.seats = Seats(parts.redis, prefix=prefix, hubs=self._registry, limit=settings.connections_per_user)
+        self._presence = PresenceStore(parts.redis, prefix=prefix, hubs=self._registry)
+        self.bus = Bus(
+            parts.redis,
+            prefix=prefix,
+            hub_id=self.id,
+            on_message=self._on_message,
+            on_trouble=self._on_trouble,
+            uniform=parts.random.uniform,
+            observer=BusMetrics(parts.metrics),
+        )
+        self._mailbag = Mailbag(self.id, self.bus.publish, self._loop.call_soon)
+        self._relay = Relay(settings.forward_timeout_s, self._mailbag, self.write_here, parts.metrics)
+        self.attendance = Attendance(self.id, self._mailbag, self._presence, parts.clock, self.spawn)
+        self.notices = Notices(settings, self._mailbag, parts.cursors, parts.clock, self.live, self.spawn)
+        self._recovery = Recovery(parts.log, settings.sweep_s, parts.random, self.live, self.deliver, parts.metrics)
+        self._writers: dict[RoomId, RoomWriter] = {}
+        self._desk = Desk(
+            log=parts.log,
+            rooms=parts.rooms,
+            clock=parts.clock,
+            salt=parts.salt,
+            message_chars=settings.message_chars,
+            publish=self.publish,
+            spawn=self.spawn,
+        )
+        self._partition_rooms = [0] * settings.fanout_partitions
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._background: list[asyncio.Task[None]] = []
+        self._chores: tuple[tuple[float, Callable[[], Awaitable[object]]], ...] = (
+            (5.0, self._look_after_sessions),
+            (30.0, self._forget_unused),
+        )
+
+    # Start and stop
+
+    async def start(self) -> None:
+        """Connect to the other processes. Redis may be away: then each process serves its own until it is back."""
+        await self.bus.start()
+        await self.bus.subscribe(hub_channel(self.id))
+        await self.bus.subscribe(CONTROL)
+        await self._registry.start(self._on_hubs_changed)
+        await self._presence.start()
+        await self.seats.start()
+        self._background = [
+            asyncio.create_task(self._recovery.run(), name="sweep of heads"),
+            asyncio.create_task(self._tick(), name="hub tick"),
+        ]
+
+    async def drain(self, seconds: float) -> None:
+        """Planned stop: take no new commands, let what is under way be acknowledged, send everybody away.
+
+        Args:
+            seconds: the longest it may take.
+        """
+        deadline = self._loop.time() + seconds
+        await self.sessions.say_goodbye()
+        while not self._quiet() and self._loop.time() < deadline - 1.0:  # noqa: ASYNC110  (polled in a stop only)
+            await asyncio.sleep(0.02)
+        await self.notices.flush()
+        await self.sessions.close_all(max(0.1, deadline - self._loop.time()))
+
+    async def stop(self) -> None:
+        """Let go of everything. Call ``drain`` before."""
+        tasks = [*self._background, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._presence.stop()
+        await self.seats.stop()
+        await self._registry.leave()
+        await self.bus.stop()
+
+    def _quiet(self) -> bool:
+        return not self._relay.pending and all(writer.idle for writer in self._writers.values())
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something beside the flow of frames; it is kept until it is done and cancelled at the stop."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a background task failed", exc_info=error)
+
+    # Writing
+
+    def submit(self, submission: Submission) -> None:
+        """Send a message on its way: to the room's writer on this process, or to the process that has it."""
+        if self.bus.alive:
+            writer = writer_of(self._partition(submission.room), self._registry.live)
+            if writer != self.id:
+                self.metrics.forwarded.inc()
+                self._relay.forward(writer, submission, self._loop.time())
+                return
+        self.write_here(submission)
+
+    def write_here(self, submission: Submission) -> None:
+        """Append from this process."""
+        writer = self._writers.get(submission.room)
+        if writer is None:
+            writer = self._writers[submission.room] = RoomWriter(submission.room, self._desk)
+        writer.used_at = self._loop.time()
+        writer.submit(submission)
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Tell everybody of entries that are in the log: other processes, and this one's members."""
+        self.metrics.appended.inc(len(entries))
+        for room_id, group in groupby(entries, key=lambda entry: entry.room):
+            run = [Publication.of(entry) for entry in group]
+            channel = partition_channel(self._partition(room_id))
+            for publication in run:
+                self._mailbag.put(channel, "entries", publication.fields())
+            live = self.live.get(room_id)
+            if live is not None:
+                self.take(live, run)
+
+    def announce(self, entries: Sequence[Entry]) -> None:
+        """``publish`` for entries that did not come from this process's room writers, such as an order's changes."""
+        for entry in entries:
+            if (writer := self._writers.get(entry.room)) is not None:
+                writer.learn_head(entry.seq)
+        self.publish(entries)
+
+    # Delivering
+
+    def take(self, live: LiveRoom, publications: Iterable[Publication]) -> None:
+        """Entries of a room from any source: deliver what continues its stream, note what is missing."""
+        self.deliver(live, live.feed.offer(publications))
+        self.repair_if_needed(live)
+
+    def deliver(self, live: LiveRoom, run: list[Publication]) -> None:
+        """Give the members of a room what its feed handed out."""
+        if run:
+            for publication in run:
+                if publication.changes_order:
+                    self._order_changed(live, publication)
+            self.metrics.deliveries.inc(live.deliver(run))
+
+    def _order_changed(self, live: LiveRoom, publication: Publication) -> None:
+        """The log itself says when an order has other parties: so every process that serves the room hears of it."""
+        parties = publication.body().get("parties")
+        if parties is not None:
+            for membership in live.change_parties(UserId(parties["buyer"]), UserId(parties["seller"])):
+                membership.member.close(CloseCode.ACCESS_REVOKED, "no longer a party of this order")
+
+    # Rooms
+
+    def _partition(self, room_id: RoomId) -> int:
+        return partition_of(room_id, self.settings.fanout_partitions)
+
+    async def open_room(self, facts: RoomFacts) -> LiveRoom:
+        """The live room of these facts. When it returns, what is published from now on arrives, unless Redis is away:
+        then the sweep finds it. Every call must be matched by ``close_room``."""
+        live = self.live.get(facts.id)
+        if live is None:
+            partition = self._partition(facts.id)
+            live = self.live[facts.id] = LiveRoom(facts, partition)
+            self._partition_rooms[partition] += 1
+            self.metrics.rooms.set(len(self.live))
+        live.facts = facts
+        live.openers += 1
+        try:
+            await self.bus.subscribe(live.channel)
+        except BaseException:
+            self.close_room(live)
+            raise
+        return live
+
+    def close_room(self, live: LiveRoom) -> None:
+        """One who opened the room is done with it; the last one takes it out of service."""
+        live.openers -= 1
+        if live.openers == 0:
+            del self.live[live.id]
+            self._partition_rooms[live.partition] -= 1
+            self.metrics.rooms.set(len(self.live))
+
+    def leave(self, live: LiveRoom, member: Member) -> None:
+        """A member has left, or its connection is gone."""
+        live.members.pop(member, None)
+        if not any(True for _ in live.of_user(member.user_id)):
+            self.notices.left(live, member.user_id)
+        self.attendance.changed(live, member.user_id)
+        self.close_room(live)
+
+    def repair_if_needed(self, live: LiveRoom) -> None:
+        """Fetch what a read has shown to exist and the bus has not brought."""
+        if live.feed.missing is not None:
+            self._recovery.repair_soon(live)
+
+    # What the bus brings
+
+    def _on_message(self, channel: str, payload: bytes) -> None:
+        if self._mailbag.is_own(payload):
+            return
+        message = orjson.loads(payload)
+        if channel == CONTROL:
+            self._on_control(message)
+        elif channel == hub_channel(self.id):
+            self._relay.on_message(message)
+        else:
+            self._on_partition(message)
+
+    def _on_partition(self, message: dict[str, Any]) -> None:
+        for fields in message.get("entries", ()):
+            publication = Publication.from_fields(fields)
+            self._relay.on_published(publication)
+            if (writer := self._writers.get(publication.room)) is not None:
+                writer.learn_head(publication.seq)
+            if (live := self.live.get(publication.room)) is not None:
+                self.take(live, (publication,))
+        for item in message.get("presence", ()):
+            if (live := self.live.get(item[0])) is not None:
+                self.attendance.on_item(live, message["from"], item)
+        for item in message.get("typing", ()):
+            if (live := self.live.get(item[0])) is not None:
+                self.notices.on_typing(live, item)
+        for item in message.get("receipts", ()):
+            if (live := self.live.get(item[0])) is not None:
+                self.notices.on_receipt(live, item)
+
+    def _on_trouble(self, reason: str) -> None:
+        """Notifications may have been lost, and so may forwarded commands and what Redis kept of presence."""
+        logger.warning("bus trouble", extra={"reason": reason})
+        self._relay.abandon()
+        self._recovery.sweep_now()
+        if self.bus.alive:
+            self.attendance.announce(self.live.values())
+
+    def _on_hubs_changed(self, change: HubChange) -> None:
+        for hub_id in change.gone:
+            self.attendance.drop_hub(self.live.values(), hub_id)
+        if change.lapsed:
+            self.attendance.announce(self.live.values())
+
+    def _on_control(self, message: dict[str, Any]) -> None:
+        for user in message.get("revoked", ()):
+            self._put_out(UserId(user))
+        for offset_ms in message.get("clock", ()):
+            self.clock.offset = max(self.clock.offset, timedelta(milliseconds=offset_ms))
+
+    def tell_clock(self, offset: timedelta) -> None:
+        """The sandbox's clock was moved: tell the other processes."""
+        self._mailbag.put(CONTROL, "clock", offset // timedelta(milliseconds=1))
+
+    def _put_out(self, user: UserId) -> None:
+        """A user was revoked: what keeps them out is stored, what they have open is closed."""
+        self.auth.forget_revocation(user)
+        self.sessions.revoke(user)
+
+    # What time brings
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            now = self._loop.time()
+            self._relay.expire(now)
+            for every, work in self._chores:
+                if ticks % round(every / TICK_S) == 0:
+                    await work()
+
+    async def _look_after_sessions(self) -> None:
+        """Who went away from the keyboard, and who was revoked while the bus lost the word of it."""
+        self.sessions.check_away(self._loop.time())
+        try:
+            revoked = await self._revocations.since(self._revoked_until)
+        except ChatError:
+            return  # MongoDB is away; the same question is asked again
+        for revocation in revoked:
+            self._revoked_until = max(self._revoked_until, revocation.at)
+            self._put_out(revocation.user)
+
+    async def _forget_unused(self) -> None:
+        now = self._loop.time()
+        for room_id, writer in list(self._writers.items()):
+            if writer.idle and now - writer.used_at > WRITER_IDLE_S:
+                del self._writers[room_id]
+        for partition, rooms in enumerate(self._partition_rooms):
+            if rooms == 0:
+                await self.bus.unsubscribe(partition_channel(partition))

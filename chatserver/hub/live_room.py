@@ -1,0 +1,125 @@
+"""A room that at least one connection of this process has joined."""
+
+from collections.abc import Iterable
+from typing import Protocol
+from zlib import crc32
+
+import orjson
+
+from chatserver.errors import CloseCode
+from chatserver.hub.feed import Position, RoomFeed
+from chatserver.hub.publication import Publication
+from chatserver.hub.roster import Roster
+from chatserver.hub.socket import text_frame
+from policies.room import RoomFacts
+from policies.vocabulary import STAFF, Role, RoomId, UserId
+
+
+def partition_of(room: RoomId, partitions: int) -> int:
+    """The partition of a room: which bus channel its entries travel on, and with it which process writes it."""
+    return crc32(room.encode()) % partitions
+
+
+def partition_channel(partition: int) -> str:
+    """The bus channel of a partition."""
+    return f"p:{partition}"
+
+
+class Member(Protocol):
+    """A connection as its rooms see it."""
+
+    @property
+    def user_id(self) -> UserId: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def token_role(self) -> Role | None:
+        """The staff role of the member's token."""
+
+    @property
+    def away(self) -> bool:
+        """Whether nobody seems to sit in front of it."""
+
+    def send(self, frame: bytes, *, ephemeral: bool = False) -> None:
+        """Queue a ready frame; never blocks."""
+
+    def close(self, code: CloseCode, reason: str) -> None: ...
+    def left(self, room: RoomId) -> None:
+        """The room has put the member out."""
+
+
+class Membership:
+    """One connection's place in one room."""
+
+    __slots__ = ("member", "position", "role")
+
+    def __init__(self, member: Member, role: Role) -> None:
+        self.member = member
+        self.role = role
+        self.position: Position[Publication] = Position()
+
+
+class LiveRoom:
+    """The members of a room on this process, and the stream that they are given.
+
+    Args:
+        partition: see ``partition_of``.
+    """
+
+    __slots__ = ("channel", "facts", "feed", "members", "openers", "partition", "roster")
+
+    def __init__(self, facts: RoomFacts, partition: int) -> None:
+        self.facts = facts
+        self.partition = partition
+        self.channel = partition_channel(partition)
+        self.openers = 0  # joins under way and members: who needs the room in service
+        self.feed: RoomFeed[Publication] = RoomFeed()
+        self.members: dict[Member, Membership] = {}
+        self.roster = Roster()
+
+    @property
+    def id(self) -> RoomId:
+        return self.facts.id
+
+    def deliver(self, run: list[Publication]) -> int:
+        """Give members what the feed handed out. Returns the number of deliveries."""
+        delivered = 0
+        for membership in tuple(self.members.values()):
+            fresh = membership.position.deliver(run)
+            if fresh:
+                member, role = membership.member, membership.role
+                for publication in fresh:
+                    member.send(publication.frame_for(member.user_id, role))
+                delivered += len(fresh)
+            elif membership.position.lost:
+                self.resync(membership)
+        return delivered
+
+    def resync(self, membership: Membership) -> None:
+        """Tell a member whose position cannot be served live to join again."""
+        self.members.pop(membership.member, None)
+        frame = {"type": "resync", "room": self.id, "head": self.feed.known_head}
+        membership.member.send(text_frame(orjson.dumps(frame)))
+        membership.member.left(self.id)
+
+    def tell(self, frame: bytes, *, besides: UserId | None = None) -> None:
+        """Send a frame that may be lost to every member, but for one user's."""
+        for member, membership in tuple(self.members.items()):
+            if member.user_id != besides and not membership.position.joining:
+                member.send(frame, ephemeral=True)
+
+    def change_parties(self, buyer: UserId, seller: UserId) -> list[Membership]:
+        """The order has other parties now. Returns the memberships that end with it."""
+        ended = [
+            membership
+            for membership in self.members.values()
+            if membership.role not in STAFF and membership.member.user_id not in (buyer, seller)
+        ]
+        for membership in self.members.values():
+            if membership.role not in STAFF:
+                membership.role = Role.BUYER if membership.member.user_id == buyer else Role.SELLER
+        return ended
+
+    def of_user(self, user: UserId) -> Iterable[Membership]:
+        """The connections of one user in the room."""
+        return (membership for membership in self.members.values() if membership.member.user_id == user)

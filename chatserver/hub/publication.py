@@ -1,0 +1,126 @@
+"""An entry on its way from the log to the sockets: encoded once, shared by everyone who may see the same of it."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+from chatserver.hub.socket import text_frame
+from chatserver.rendering import render
+from policies.entry import Entry
+from policies.vocabulary import STAFF, EntryKind, Role, RoomId, Visibility
+
+_HIDDEN_FIELDS: Final = ("seq", "id", "kind", "author", "at")
+
+
+class Publication:
+    """One entry in the form in which hubs pass it on.
+
+    ``json`` is the whole entry as its author or staff see it, without the command id. The frames for the three
+    audiences (its author, those who may see it, those from whom it is withheld) are made when first needed. What the
+    server itself wrote has no author id, so that no user can be taken for its author.
+    """
+
+    __slots__ = (
+        "_hidden",
+        "_own",
+        "_whole",
+        "at",
+        "author_id",
+        "command_id",
+        "entry_id",
+        "json",
+        "kind",
+        "room",
+        "seq",
+        "withheld",
+    )
+
+    def __init__(
+        self,
+        room: RoomId,
+        seq: int,
+        kind: str,
+        author_id: str,
+        command_id: str,
+        withheld: bool,
+        entry_id: str,
+        at: str,
+        json: bytes,
+    ) -> None:
+        self.room = room
+        self.seq = seq
+        self.kind = kind
+        self.author_id = author_id
+        self.command_id = command_id
+        self.withheld = withheld
+        self.entry_id = entry_id
+        self.at = at
+        self.json = json
+        self._own: bytes | None = None
+        self._whole: bytes | None = None
+        self._hidden: bytes | None = None
+
+    @classmethod
+    def of(cls, entry: Entry) -> "Publication":
+        """The publication of an entry that is in the log."""
+        whole = render(entry, None, Role.SYSTEM)
+        return cls(
+            entry.room,
+            entry.seq,
+            entry.kind.value,
+            "" if entry.author.role is Role.SYSTEM else entry.author.id,
+            entry.command_id,
+            entry.visibility is Visibility.WITHHELD,
+            whole["id"],
+            whole["at"],
+            orjson.dumps(whole),
+        )
+
+    def frame_for(self, user_id: str, role: Role) -> bytes:
+        """The entry frame as this reader gets it."""
+        if user_id == self.author_id:
+            if self._own is None:
+                command_id = b',"command_id":' + orjson.dumps(self.command_id) + b"}"
+                self._own = self._frame(self.json[:-1] + command_id)
+            return self._own
+        if self.withheld and role not in STAFF:
+            if self._hidden is None:
+                entry = orjson.loads(self.json)
+                hidden = {field: entry[field] for field in _HIDDEN_FIELDS} | {"body": {}, "withheld": True}
+                self._hidden = self._frame(orjson.dumps(hidden))
+            return self._hidden
+        if self._whole is None:
+            self._whole = self._frame(self.json)
+        return self._whole
+
+    def body(self) -> dict[str, Any]:
+        """The entry's content."""
+        body: dict[str, Any] = orjson.loads(self.json)["body"]
+        return body
+
+    @property
+    def changes_order(self) -> bool:
+        return self.kind == EntryKind.ORDER_UPDATED.value
+
+    def fields(self) -> tuple[Any, ...]:
+        """What ``from_fields`` makes the same publication of, on another hub."""
+        return (
+            self.room,
+            self.seq,
+            self.kind,
+            self.author_id,
+            self.command_id,
+            self.withheld,
+            self.entry_id,
+            self.at,
+            self.json.decode(),
+        )
+
+    @classmethod
+    def from_fields(cls, fields: Sequence[Any]) -> "Publication":
+        *head, json = fields
+        return cls(*head, json.encode())
+
+    def _frame(self, entry: bytes) -> bytes:
+        return text_frame(b'{"type":"entry","room":' + orjson.dumps(self.room) + b',"entry":' + entry + b"}")

@@ -1,0 +1,161 @@
+"""Passing a room's messages to the process that writes it.
+
+Two processes that append to one room race for every seq, and each lost race costs a round trip. So the processes
+agree on one preferred writer for each partition of the rooms, and the others pass their messages to it. This is an
+optimisation and no more: order and uniqueness come from the log. Whoever gets no answer in time writes itself, under
+the same command id, and the log tells which of the two came first.
+
+The answer to a passed message is the published entry itself, which every process that serves the room gets anyway;
+only refusals and duplicates are answered directly.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from chatserver.hub.mailbag import Mailbag
+from chatserver.hub.publication import Publication
+from chatserver.hub.writer import Submission, Written
+from chatserver.metrics import Metrics
+from policies.errors import ChatError, Unavailable, error_class
+from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
+
+PENDING_MAX: Final = 20_000
+"""Messages that may wait for other processes; beyond it this process writes for itself."""
+
+_Key = tuple[str, str, str]
+
+
+def hub_channel(hub_id: str) -> str:
+    """The bus channel on which one process is addressed."""
+    return f"hub:{hub_id}"
+
+
+class Relay:
+    """Messages passed to other processes and not answered yet, and those taken in for others.
+
+    Args:
+        timeout_s: how long another process may take.
+        mailbag: takes what goes to other processes.
+        write_here: appends from this process.
+    """
+
+    def __init__(
+        self,
+        timeout_s: float,
+        mailbag: Mailbag,
+        write_here: Callable[[Submission], None],
+        metrics: Metrics,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._mailbag = mailbag
+        self._write_here = write_here
+        self._metrics = metrics
+        self._pending: dict[_Key, list[Submission]] = {}
+        self._deadlines: deque[tuple[float, _Key]] = deque()
+
+    @property
+    def pending(self) -> int:
+        return len(self._pending)
+
+    def forward(self, writer: str, submission: Submission, now: float) -> None:
+        """Pass a message to another process."""
+        key = (submission.room, submission.author_id, submission.command_id)
+        waiting = self._pending.get(key)
+        if waiting is not None:  # the same command over two connections
+            waiting.append(submission)
+            return
+        if len(self._pending) >= PENDING_MAX:
+            self._write_here(submission)
+            return
+        self._pending[key] = [submission]
+        self._deadlines.append((now + self._timeout_s, key))
+        role = submission.token_role
+        self._mailbag.put(
+            hub_channel(writer),
+            "submit",
+            [*key, submission.author_name, role and role.value, submission.text, submission.reply_to],
+        )
+
+    def on_published(self, publication: Publication) -> None:
+        """An entry arrived from another process: perhaps it answers one of ours."""
+        if self._pending:
+            waiting = self._pending.pop((publication.room, publication.author_id, publication.command_id), None)
+            if waiting:
+                answer = Written(publication.seq, publication.entry_id, publication.at, duplicate=False)
+                for submission in waiting:
+                    submission.done(answer)
+
+    def on_message(self, message: dict[str, Any]) -> None:
+        """Take what another process sent to this one."""
+        origin: str = message["from"]
+        for fields in message.get("submit", ()):
+            self._write_for(origin, fields)
+        for room, author_id, command_id, answer in message.get("answer", ()):
+            waiting = self._pending.pop((room, author_id, command_id), None)
+            for submission in waiting or ():
+                submission.done(_read_answer(answer))
+
+    def expire(self, now: float) -> None:
+        """Write here what the others have not answered in time."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, key = self._deadlines.popleft()
+            for submission in self._pending.pop(key, ()):
+                self._metrics.forward_timeouts.inc()
+                self._write_here(_retried(submission))
+
+    def abandon(self) -> None:
+        """The bus is down: nobody will answer."""
+        self.expire(float("inf"))
+
+    def _write_for(self, origin: str, fields: list[Any]) -> None:
+        room, author_id, command_id, name, role, text, reply_to = fields
+
+        def answer(outcome: Written | ChatError) -> None:
+            if not isinstance(outcome, Written) or outcome.duplicate:
+                self._mailbag.put(hub_channel(origin), "answer", [room, author_id, command_id, _write_answer(outcome)])
+
+        self._write_here(
+            Submission(
+                room=RoomId(room),
+                author_id=UserId(author_id),
+                author_name=name,
+                token_role=Role(role) if role else None,
+                command_id=CommandId(command_id),
+                text=text,
+                reply_to=None if reply_to is None else Seq(reply_to),
+                done=answer,
+            )
+        )
+
+
+def _retried(submission: Submission) -> Submission:
+    """The same message, written by this process: should the other one have written it after all, that is the first
+    time this command was accepted and no duplicate."""
+    done = submission.done
+
+    def first_time(outcome: Written | ChatError) -> None:
+        if isinstance(outcome, Written):
+            outcome = Written(outcome.seq, outcome.entry_id, outcome.at, duplicate=False)
+        done(outcome)
+
+    submission.done = first_time
+    return submission
+
+
+def _write_answer(outcome: Written | ChatError) -> dict[str, Any]:
+    if isinstance(outcome, Written):
+        return {"seq": outcome.seq, "entry_id": outcome.entry_id, "at": outcome.at}
+    return {
+        "code": outcome.code.value,
+        "message": outcome.message,
+        "details": outcome.details,
+        "retry_after_ms": outcome.retry_after_ms,
+    }
+
+
+def _read_answer(answer: dict[str, Any]) -> Written | ChatError:
+    if "seq" in answer:
+        return Written(answer["seq"], answer["entry_id"], answer["at"], duplicate=True)
+    error = error_class(answer["code"]) or Unavailable
+    return error(answer["message"], details=answer["details"], retry_after_ms=answer["retry_after_ms"])

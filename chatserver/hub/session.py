@@ -1,0 +1,533 @@
+"""One connection: what its client asks, in order, and what it is told.
+
+Frames are handled synchronously as they arrive: a message goes on its way without a task of its own. A command that
+needs MongoDB or Redis runs as a task, and the frames behind it wait, so that a client sees its commands take effect
+in the order it sent them.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import orjson
+from pydantic import ValidationError
+
+from chatserver import protocol
+from chatserver.auth import Identity
+from chatserver.errors import CloseCode
+from chatserver.hub.hub import Hub
+from chatserver.hub.joining import join
+from chatserver.hub.live_room import LiveRoom
+from chatserver.hub.outbound import Outbound
+from chatserver.hub.rates import TokenBucket
+from chatserver.hub.socket import FrameSocket, text_frame
+from chatserver.hub.writer import Submission, Written
+from chatserver.protocol import CLIENT_FRAME, rfc3339
+from chatserver.rendering import render
+from policies.errors import (
+    BadRequest,
+    ChatError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    TokenExpired,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from policies.vocabulary import STAFF, CommandId, Role, RoomId, Seq, UserId
+
+WAITING_MAX: Final = 64
+"""Frames that may wait behind a running command before the socket is no longer read."""
+DRAIN_BYTES: Final = 32 * 1024
+"""What is handed to the transport at once when it can take more; below the socket's high-water mark."""
+FLOOD_PAUSE_S: Final = 1.0
+"""A client that goes on after so many refusals is not read for so long; TCP lets it wait."""
+
+logger = logging.getLogger(__name__)
+
+
+class Session:
+    """A connection from accept to the end. It is a ``Listener`` of its socket and a ``Member`` of its rooms.
+
+    Args:
+        session_id: names the connection in logs and in ``connected``.
+        address: of the client, for the limit on bad tokens.
+        header_token: the token of the Authorization header, if there was one.
+    """
+
+    __slots__ = (
+        "_active_at",
+        "_address",
+        "_closed",
+        "_commands",
+        "_header_token",
+        "_hub",
+        "_identity",
+        "_loop",
+        "_outbound",
+        "_reading",
+        "_refusals",
+        "_rooms",
+        "_seated",
+        "_socket",
+        "_stopping",
+        "_task",
+        "_timer",
+        "_waiting",
+        "away",
+        "session_id",
+    )
+
+    def __init__(self, hub: Hub, socket: FrameSocket, session_id: str, address: str, header_token: str | None) -> None:
+        self._hub = hub
+        self._socket = socket
+        self._loop = asyncio.get_running_loop()
+        self.session_id = session_id
+        self._address = address
+        self._header_token = header_token
+        self.away = False
+        self._identity: Identity | None = None
+        self._rooms: dict[RoomId, LiveRoom] = {}
+        self._outbound: Outbound | None = None
+        self._commands = TokenBucket(hub.settings.commands_per_s, hub.settings.command_burst)
+        self._waiting: deque[bytes] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._refusals = 0
+        self._reading = True
+        self._closed = False
+        self._stopping = False
+        self._seated = False
+        self._active_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(
+            hub.settings.connect_timeout_s, self.close, CloseCode.NO_CONNECT, "no connect frame in time"
+        )
+        hub.sessions.add(self)
+
+    # As a member of rooms
+
+    @property
+    def identity(self) -> Identity:
+        if self._identity is None:
+            raise Unauthenticated("The first frame must be 'connect'.")
+        return self._identity
+
+    @property
+    def user_id(self) -> UserId:
+        return self.identity.user_id
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
+
+    @property
+    def token_role(self) -> Role | None:
+        return self.identity.role
+
+    def send(self, frame: bytes, *, ephemeral: bool = False) -> None:
+        """Send a ready frame, or queue it while the client reads slowly. One who falls too far behind is cut off and
+        resumes from the log."""
+        if self._closed:
+            return
+        if self._outbound is None:
+            if self._socket.writable:
+                self._socket.write(frame)
+                return
+            self._outbound = Outbound(self._hub.settings.queue_frames, self._hub.settings.queue_bytes)
+        dropped = self._outbound.dropped
+        self._outbound.put(frame, ephemeral)
+        if self._outbound.dropped > dropped:
+            self._hub.metrics.queue_drops.inc(self._outbound.dropped - dropped)
+        if self._outbound.overflowed:
+            self._hub.metrics.slow_consumers.inc()
+            self.close(CloseCode.SLOW_CONSUMER, "the client reads too slowly")
+        elif self._outbound.congested:
+            self._pause_reading()
+
+    def left(self, room: RoomId) -> None:
+        live = self._rooms.pop(room, None)
+        if live is not None:
+            self._hub.leave(live, self)
+
+    def goodbye(self, reason: str, reconnect_after_ms: int) -> None:
+        self._stopping = True
+        self._tell({"type": "bye", "reason": reason, "reconnect_after_ms": reconnect_after_ms})
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close the connection; frames that still wait are dropped, the client resumes."""
+        if not self._closed:
+            self._closed = True
+            self._hub.metrics.closed(code)
+            self._socket.close(code, reason)
+
+    def check_away(self, now: float) -> None:
+        away = now - self._active_at > self._hub.settings.away_after_s
+        if away is not self.away and self._identity is not None:
+            self.away = away
+            for live in self._rooms.values():
+                self._hub.attendance.changed(live, self.user_id)
+
+    # As the listener of its socket
+
+    def on_text(self, payload: bytes) -> None:
+        if self._task is None:
+            self._handle(payload)
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(payload)
+        if len(self._waiting) >= WAITING_MAX:
+            self._pause_reading()
+
+    def on_binary(self) -> None:
+        self.close(CloseCode.BAD_FRAME, "binary frames are not part of the protocol")
+
+    def on_writable(self) -> None:
+        while self._outbound is not None and self._socket.writable:
+            frames = self._outbound.drain(DRAIN_BYTES)
+            if not frames:
+                self._outbound = None
+                break
+            self._socket.write_many(frames)
+        self._resume_reading()
+
+    def on_no_heartbeat(self) -> None:
+        self.close(CloseCode.NO_HEARTBEAT, "no answer to a ping")
+
+    def on_lost(self) -> None:
+        self._closed = True
+        self._outbound = self._waiting = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+        for room in list(self._rooms):
+            self.left(room)
+        self._hub.sessions.remove(self, self._identity.user_id if self._identity is not None else None)
+        if self._seated:
+            self._hub.spawn(self._hub.seats.release(self.user_id, self.session_id))
+
+    # Frames, one after the other
+
+    def _handle(self, payload: bytes) -> None:
+        """Take one frame. What cannot be done at once becomes the session's task."""
+        try:
+            frame = CLIENT_FRAME.validate_json(payload)
+        except ValidationError as error:
+            self._refuse_frame(payload, error)
+            return
+        if isinstance(frame, protocol.MessageSend):
+            self._active()
+            self._send_message(frame)
+            return
+        work: Coroutine[Any, Any, None] | None = None
+        try:
+            self._take_command()
+            work = self._work(frame)
+        except ChatError as error:
+            self._refuse(getattr(frame, "id", None), error)
+        if work is not None:
+            self._task = self._loop.create_task(self._run(getattr(frame, "id", None), work))
+
+    def _work(self, frame: protocol.ClientFrame) -> Coroutine[Any, Any, None] | None:
+        """Do a command, or return what does it."""
+        match frame:
+            case protocol.Ping():
+                now = rfc3339(self._hub.clock.now())
+                self._tell(_without_none({"type": "pong", "id": frame.id, "t": frame.t, "server_time": now}))
+            case protocol.Typing():
+                self._active()
+                self._hub.notices.typing(self._room(frame.room), self.user_id, frame.on)
+            case protocol.Receipt():
+                self._hub.notices.receipt(self._room(frame.room), self.user_id, frame.delivered, frame.read)
+            case protocol.Leave():
+                self.left(self._room(frame.room).id)
+                self._tell({"type": "ack", "id": frame.id, "room": frame.room})
+            case protocol.Connect():
+                return self._connect(frame)
+            case protocol.TokenRefresh():
+                return self._refresh(frame)
+            case protocol.Join():
+                self._active()
+                return self._join(frame.id, RoomId(frame.room), frame.after)
+            case protocol.History():
+                self._active()
+                return self._history(frame)
+            case protocol.MessageSend():
+                self._send_message(frame)
+        return None
+
+    async def _run(self, command_id: str | None, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except ChatError as error:
+            self._refuse(command_id, error)
+        except Exception:  # a fault of ours in one command: said and logged, the connection starts afresh
+            logger.exception("a command failed", extra={"session": self.session_id})
+            self._refuse(command_id, ChatError("The server failed; nothing is known of this command's outcome."))
+            self.close(CloseCode.SERVER_ERROR, "internal error")
+        self._task = None
+        while self._waiting and self._task is None and not self._closed:
+            self._handle(self._waiting.popleft())
+        self._resume_reading()
+
+    def _room(self, room: str) -> LiveRoom:
+        """A room that this connection has joined. Any other may exist or not: the answer is the same."""
+        identity = self.identity
+        live = self._rooms.get(RoomId(room))
+        if live is None:
+            raise NotFound(f"{identity.name or 'You'} joined no such room on this connection.")
+        return live
+
+    # Messages
+
+    def _send_message(self, frame: protocol.MessageSend) -> None:
+        started = self._loop.time()
+        try:
+            live = self._room(frame.room)
+            if self._stopping:
+                raise Unavailable("The server is stopping.", retry_after_ms=0)
+            if len(frame.text) > self._hub.settings.message_chars:
+                limit = self._hub.settings.message_chars
+                raise TooLarge(f"A message has at most {limit} characters.", details={"limit": limit})
+            wait = self._hub.message_rates.take(self.user_id, started)
+            if wait:
+                raise RateLimited("Too many messages.", retry_after_ms=_milliseconds(wait))
+        except ChatError as error:
+            self._refuse(frame.id, error)
+            return
+        self._refusals = 0
+
+        def done(outcome: Written | ChatError) -> None:
+            if isinstance(outcome, ChatError):
+                self._refuse(frame.id, outcome)
+            else:
+                self._hub.metrics.ack_seconds.observe(self._loop.time() - started)
+                self.send(_ack(frame, outcome))
+
+        self._hub.submit(
+            Submission(
+                room=live.id,
+                author_id=self.user_id,
+                author_name=self.name,
+                token_role=self.token_role,
+                command_id=CommandId(frame.id),
+                text=frame.text,
+                reply_to=None if frame.reply_to is None else Seq(frame.reply_to),
+                done=done,
+            )
+        )
+
+    # Commands that wait for something
+
+    async def _connect(self, frame: protocol.Connect) -> None:
+        if self._identity is not None:
+            raise Conflict("This connection is connected already.")
+        hub = self._hub
+        try:
+            identity = await hub.auth.user(frame.token or self._header_token or "", self._address)
+        except ChatError as error:
+            self._refuse(frame.id, error)
+            if isinstance(error, TokenExpired):
+                self.close(CloseCode.TOKEN_EXPIRED, "token expired")
+            elif isinstance(error, Unauthenticated):
+                self.close(CloseCode.INVALID_TOKEN, "invalid token")
+            return
+        if not await hub.seats.take(identity.user_id, self.session_id):
+            limit = hub.settings.connections_per_user
+            self._refuse(frame.id, Forbidden("Too many connections.", details={"limit": limit}))
+            self.close(CloseCode.TOO_MANY_CONNECTIONS, "too many connections of this user")
+            return
+        self._seated = True
+        self._identity = identity
+        self._header_token = None
+        hub.sessions.admit(self)
+        self._watch_expiry()
+        self._tell(self._connected(frame.id))
+        for place in frame.rooms:
+            try:
+                await self._join(None, RoomId(place.room), place.after)
+            except ChatError as error:
+                error.details.setdefault("room", place.room)
+                self._refuse(frame.id, error)
+
+    def _connected(self, command_id: str) -> dict[str, Any]:
+        settings = self._hub.settings
+        user: dict[str, Any] = {"id": self.user_id, "name": self.name}
+        if self.token_role is not None:
+            user["role"] = self.token_role.value
+        return {
+            "type": "connected",
+            "id": command_id,
+            "session": self.session_id,
+            "user": user,
+            "server_time": rfc3339(self._hub.clock.now()),
+            "heartbeat_s": settings.heartbeat_s,
+            "limits": {
+                "frame_bytes": settings.frame_bytes,
+                "message_chars": settings.message_chars,
+                "messages_per_s": settings.messages_per_s,
+                "message_burst": settings.message_burst,
+                "connections_per_user": settings.connections_per_user,
+                "rooms_per_connection": self._rooms_limit(),
+                "history_page": settings.history_page,
+            },
+        }
+
+    def _rooms_limit(self) -> int:
+        settings = self._hub.settings
+        return settings.staff_rooms_per_connection if self.token_role in STAFF else settings.rooms_per_connection
+
+    async def _join(self, command_id: str | None, room: RoomId, after: int | None) -> None:
+        _ = self.identity
+        live = self._rooms.get(room)
+        if live is None and len(self._rooms) >= self._rooms_limit():
+            limit = self._rooms_limit()
+            raise Forbidden(f"A connection joins at most {limit} rooms.", details={"limit": limit})
+        try:
+            self._rooms[room] = await join(self._hub, self, room, after, command_id, live)
+        except BaseException:
+            if live is not None:
+                self.left(room)
+            raise
+
+    async def _history(self, frame: protocol.History) -> None:
+        hub = self._hub
+        live = self._room(frame.room)
+        role = live.members[self].role
+        if not 1 <= frame.limit <= hub.settings.history_page:
+            limit = hub.settings.history_page
+            raise BadRequest(f"'limit' is from 1 to {limit}.", details={"field": "limit", "limit": limit})
+        if frame.before is not None and frame.after is not None:
+            raise BadRequest("Give 'before' or 'after', not both.", details={"field": "before"})
+        if frame.after is not None:
+            entries = await hub.log.read_after(live.id, Seq(frame.after), frame.limit + 1)
+            more = len(entries) > frame.limit
+            entries = entries[: frame.limit]
+        else:
+            before = None if frame.before is None else Seq(frame.before)
+            entries = await hub.log.read_before(live.id, before, frame.limit)
+            more = bool(entries) and entries[0].seq > 1
+        rendered = [render(entry, self.user_id, role) for entry in entries]
+        self._tell({"type": "history", "id": frame.id, "room": live.id, "entries": rendered, "more": more})
+
+    async def _refresh(self, frame: protocol.TokenRefresh) -> None:
+        held = self.identity
+        identity = await self._hub.auth.user(frame.token, self._address)
+        if identity.user_id != held.user_id or identity.role is not held.role:
+            raise Forbidden("The new token is another user's, or has another role: connect anew with it.")
+        self._identity = identity
+        self._watch_expiry()
+        self._tell({"type": "ack", "id": frame.id})
+
+    # The token's end
+
+    def _watch_expiry(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        warn_in = self._token_left() - self._hub.settings.token_warning_s
+        self._timer = self._loop.call_later(max(0.0, warn_in), self._warn_of_expiry)
+
+    def _token_left(self) -> float:
+        return (self.identity.expires_at - self._hub.clock.now()).total_seconds()
+
+    def _warn_of_expiry(self) -> None:
+        left = max(0.0, self._token_left())
+        self._tell({"type": "token.expiring", "in_s": round(left, 3)})
+        self._timer = self._loop.call_later(left + self._hub.settings.token_grace_s, self._expire)
+
+    def _expire(self) -> None:
+        self.close(CloseCode.TOKEN_EXPIRED, "token expired")
+
+    # Answers
+
+    def _tell(self, frame: dict[str, Any]) -> None:
+        self.send(text_frame(orjson.dumps(frame)))
+
+    def _refuse(self, command_id: str | None, error: ChatError) -> None:
+        self._hub.metrics.refused(error.code.value)
+        answer = {
+            "type": "error",
+            "id": command_id,
+            "code": error.code.value,
+            "message": error.message,
+            "temporary": error.temporary,
+            "retry_after_ms": error.retry_after_ms,
+            "details": error.details or None,
+        }
+        self._tell(_without_none(answer))
+        self._refusals += 1
+        if self._refusals > self._hub.settings.command_burst:
+            self._refusals = 0
+            self._pause_reading()
+            self._loop.call_later(FLOOD_PAUSE_S, self._resume_reading)
+
+    def _refuse_frame(self, payload: bytes, error: ValidationError) -> None:
+        """A frame that is no command: if it is not even an object, the peer speaks another protocol."""
+        try:
+            frame = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            frame = None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if not isinstance(frame, dict) or first["type"] == "json_invalid":
+            self.close(CloseCode.BAD_FRAME, "not a JSON object, or nested too deeply")
+            return
+        if self._commands.take(self._loop.time()):
+            self._refuse(None, RateLimited("Too many frames.", retry_after_ms=1000))
+            return
+        command_id = frame.get("id")
+        named = isinstance(command_id, str) and 1 <= len(command_id) <= 64
+        field = ".".join(str(part) for part in first["loc"][1:]) or "type"
+        refusal = BadRequest(f"{field}: {first['msg']}", details={"field": field})
+        self._refuse(command_id if named else None, refusal)
+
+    def _take_command(self) -> None:
+        wait = self._commands.take(self._loop.time())
+        if wait:
+            raise RateLimited("Too many commands.", retry_after_ms=_milliseconds(wait))
+        self._refusals = 0
+
+    def _active(self) -> None:
+        self._active_at = self._loop.time()
+        if self.away:
+            self.check_away(self._active_at)
+
+    def _pause_reading(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._socket.pause_reading()
+
+    def _resume_reading(self) -> None:
+        """Read on, when nothing waits that would not bear more."""
+        waiting = len(self._waiting) if self._waiting else 0
+        congested = self._outbound is not None and self._outbound.congested
+        if not self._reading and waiting < WAITING_MAX // 2 and not congested:
+            self._reading = True
+            self._socket.resume_reading()
+
+
+def _ack(frame: protocol.MessageSend, written: Written) -> bytes:
+    return text_frame(
+        orjson.dumps(
+            {
+                "type": "ack",
+                "id": frame.id,
+                "room": frame.room,
+                "seq": written.seq,
+                "entry_id": written.entry_id,
+                "at": written.at,
+                "duplicate": written.duplicate,
+            }
+        )
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _without_none(frame: dict[str, Any]) -> dict[str, Any]:
+    return {field: value for field, value in frame.items() if value is not None}

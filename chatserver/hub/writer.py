@@ -1,0 +1,251 @@
+"""Writing to one room: decide, link, append, and decide again when another writer was first.
+
+There is at most one append of a room under way on a process. Commands that arrive meanwhile wait; when many wait,
+they are decided and appended together as one burst.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from chatserver.clock import Clock
+from chatserver.protocol import rfc3339
+from policies.entry import Author, Draft, Entry
+from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
+from policies.room import RoomFacts, decide_message, role_in_room
+from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
+from storage.chain import Head, head_of, link, same_content
+from storage.commit import Outcome
+from storage.errors import AppendLost, CommandTaken
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+
+BURST_FROM: Final = 4
+"""So many commands of one room must wait before they are appended together: a burst needs a commit of its own, while
+single entries of many rooms share one."""
+BURST_MAX: Final = 64
+WAITING_MAX: Final = 2_000
+"""Commands that may wait for one room; more are told to come back."""
+ATTEMPTS_MAX: Final = 100
+"""How often a command may lose the race for its place before it is told to come back. Each loss means that somebody
+else wrote, so only a room under attack by many processes gets here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A command's entry, durable in the log."""
+
+    seq: int
+    entry_id: str
+    at: str
+    duplicate: bool
+
+
+Done = Callable[[Written | ChatError], None]
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """A message on its way into a room, and whom to tell.
+
+    ``token_role`` is the staff role of the author's token; what the author is in the room is decided on the room's
+    current facts, at the place in the log where the message lands.
+    """
+
+    room: RoomId
+    author_id: UserId
+    author_name: str
+    token_role: Role | None
+    command_id: CommandId
+    text: str
+    reply_to: Seq | None
+    done: Done
+    attempts: int = field(default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every room's writer on a process uses."""
+
+    log: RoomLog
+    rooms: Rooms
+    clock: Clock
+    salt: Callable[[], bytes]
+    message_chars: int
+    publish: Callable[[Sequence[Entry]], None]
+    spawn: Callable[[Coroutine[Any, Any, None]], object]
+
+
+class RoomWriter:
+    """The one place on a process from which a room is appended to."""
+
+    __slots__ = ("_busy", "_desk", "_facts", "_head", "_room", "_waiting", "used_at")
+
+    def __init__(self, room: RoomId, desk: Desk) -> None:
+        self._room = room
+        self._desk = desk
+        self._head: Head | None = None
+        self._facts: RoomFacts | None = None
+        self._waiting: deque[Submission] = deque()
+        self._busy = False
+        self.used_at = 0.0
+
+    @property
+    def idle(self) -> bool:
+        return not self._busy and not self._waiting
+
+    def submit(self, submission: Submission) -> None:
+        """Take a message in; its ``done`` is called once, with the outcome."""
+        if len(self._waiting) >= WAITING_MAX:
+            submission.done(Unavailable("too many messages are waiting for this room", retry_after_ms=1000))
+            return
+        self._waiting.append(submission)
+        if not self._busy:
+            self._next()
+
+    def learn_head(self, seq: int) -> None:
+        """Somebody else's entry was seen: the next append would lose, so reload first."""
+        if not self._busy and self._head is not None and seq > self._head.seq:
+            self._head = None
+
+    def _next(self) -> None:
+        while self._waiting:
+            if self._head is None or self._facts is None:
+                self._busy = True
+                self._desk.spawn(self._reload())
+                return
+            count = len(self._waiting)
+            taken = self._decide(self._head, self._facts, 1 if count < BURST_FROM else min(count, BURST_MAX))
+            if taken:
+                self._append(self._head, taken)
+                return
+
+    async def _reload(self) -> None:
+        """Read the head first and the facts second: facts older than the head would let somebody write who has just
+        lost the right to, while newer facts only make the append lose its place."""
+        try:
+            self._head = await self._desk.log.head(self._room)
+            self._facts = await self._desk.rooms.facts(self._room)
+        except ChatError as error:
+            self._fail_waiting(error)
+        else:
+            if self._facts is None:
+                self._fail_waiting(NotFound("no such room"))
+        finally:
+            self._busy = False
+        self._next()
+
+    def _fail_waiting(self, error: ChatError) -> None:
+        failed, self._waiting = self._waiting, deque()
+        for submission in failed:
+            submission.done(error)
+
+    def _decide(self, head: Head, facts: RoomFacts, most: int) -> list[tuple[Submission, Draft]]:
+        taken: list[tuple[Submission, Draft]] = []
+        while self._waiting and len(taken) < most:
+            submission = self._waiting.popleft()
+            try:
+                taken.append((submission, self._draft(submission, Seq(head.seq + len(taken)), facts)))
+            except (BadRequest, TooLarge) as error:
+                submission.done(error)
+            except ChatError as error:
+                # What is refused now may have been accepted before: a retry gets the first answer back.
+                self._desk.spawn(self._answer_refused(submission, error))
+        return taken
+
+    def _draft(self, submission: Submission, head_seq: Seq, facts: RoomFacts) -> Draft:
+        role = role_in_room(facts, submission.author_id, submission.token_role)
+        if role is None:
+            raise NotFound("no such room")
+        return decide_message(
+            facts,
+            head_seq,
+            Author(submission.author_id, role, submission.author_name),
+            submission.command_id,
+            submission.text,
+            submission.reply_to,
+            max_chars=self._desk.message_chars,
+        )
+
+    def _append(self, head: Head, taken: list[tuple[Submission, Draft]]) -> None:
+        drafts = [draft for _, draft in taken]
+        entries = link(self._room, head, drafts, self._desk.clock.now(), self._desk.salt)
+        self._busy = True
+        future = self._desk.log.submit(entries)
+        future.add_done_callback(lambda done: self._committed(done, entries, taken))
+
+    def _committed(
+        self, future: "asyncio.Future[Outcome]", entries: list[Entry], taken: list[tuple[Submission, Draft]]
+    ) -> None:
+        self._busy = False
+        if (fault := future.exception()) is not None:
+            self._head = None
+            for submission, _ in taken:
+                submission.done(ChatError("the message could not be stored"))
+            raise fault
+        outcome = future.result()
+        appended = entries[: outcome.appended]
+        if appended:
+            self._head = head_of(appended[-1])
+            self._desk.publish(appended)
+            for entry, (submission, _) in zip(appended, taken, strict=False):
+                submission.done(written(entry))
+        if outcome.failure is not None:
+            self._recover(outcome.failure, taken[outcome.appended :])
+        self._next()
+
+    def _recover(self, failure: AppendLost | Unavailable, rest: list[tuple[Submission, Draft]]) -> None:
+        """After a failed append nothing is known of the head; what was not written is decided again."""
+        self._head = None
+        if isinstance(failure, Unavailable):
+            for submission, _ in rest:
+                submission.done(failure)
+            return
+        if isinstance(failure, CommandTaken):
+            self._desk.spawn(self._answer_taken(*rest.pop(0)))
+        for submission, _ in reversed(rest):
+            submission.attempts += 1
+            if submission.attempts > ATTEMPTS_MAX:
+                submission.done(Unavailable("the room is too busy", retry_after_ms=1000))
+            else:
+                self._waiting.appendleft(submission)
+
+    async def _answer_taken(self, submission: Submission, draft: Draft) -> None:
+        """The command id is in use: by this very command, or by another one."""
+        answer: Written | ChatError
+        try:
+            entry = await self._desk.log.find(self._room, submission.author_id, submission.command_id)
+        except ChatError as error:
+            answer = error
+        else:
+            if entry is None:
+                answer = Unavailable("the first answer cannot be read yet", retry_after_ms=200)
+            elif same_content(entry, draft):
+                answer = written(entry, duplicate=True)
+            else:
+                answer = Conflict("this command id was used for something else", details={"seq": entry.seq})
+        submission.done(answer)
+
+    async def _answer_refused(self, submission: Submission, refusal: ChatError) -> None:
+        answer: Written | ChatError = refusal
+        with contextlib.suppress(Unavailable):  # then the refusal stands, which is also true
+            found = await self._desk.log.find(self._room, submission.author_id, submission.command_id)
+            if found is not None and found.body == message_body(submission):
+                answer = written(found, duplicate=True)
+        submission.done(answer)
+
+
+def message_body(submission: Submission) -> dict[str, Any]:
+    """What a message's entry holds."""
+    body: dict[str, Any] = {"text": submission.text}
+    if submission.reply_to is not None:
+        body["reply_to"] = submission.reply_to
+    return body
+
+
+def written(entry: Entry, *, duplicate: bool = False) -> Written:
+    """What the author of a durable entry is told."""
+    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate)
