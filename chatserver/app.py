@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     endpoint = Endpoint(lambda: app.state.hub, settings.allowed_origins, lambda: token_hex(8))
     app = create_api(parts.services, lifespan)
-    app.router.routes.append(WebSocketRoute(PATH, endpoint))
+    app.router.routes.append(WebSocketRoute(PATH, endpoint.open))
     return app
 
 

@@ -30,7 +30,8 @@ class Endpoint:
         self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
         self._new_id = new_id
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def open(self, websocket: WebSocket) -> None:
+        """Answer one upgrade request."""
         hub = self._hub()
         refusal = self._refusal(websocket, hub)
         if refusal is not None:

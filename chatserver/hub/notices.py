@@ -20,8 +20,7 @@ from chatserver.hub.socket import text_frame
 from chatserver.hub.typing_notices import TypingNotices
 from chatserver.settings import Settings
 from policies.errors import ChatError
-from policies.vocabulary import RoomId, Seq, UserId
-from storage import cursors
+from policies.vocabulary import RoomId, UserId
 from storage.cursors import Cursors
 
 logger = logging.getLogger(__name__)
@@ -123,11 +122,9 @@ class Notices:
         seen, self._seen = self._seen, {}
         try:
             if advances:
-                await self._cursors.advance(
-                    cursors.Advance(room, user, Seq(delivered), Seq(read)) for room, user, delivered, read in advances
-                )
+                await self._cursors.advance(advances)
             if seen:
-                await self._cursors.seen(cursors.Seen(room, user, at) for (room, user), at in seen.items())
+                await self._cursors.seen(seen)
         except ChatError as error:
             logger.warning("receipts could not be stored yet", extra={"code": error.code.value})
             self._ledger.put_back(advances)

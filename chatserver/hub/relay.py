@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from chatserver.hub.mailbag import Mailbag
 from chatserver.hub.publication import Publication
-from chatserver.hub.writer import Submission, Written
+from chatserver.hub.writer import Submission, Written, message_body
 from chatserver.metrics import Metrics
 from policies.errors import ChatError, Unavailable, error_class
 from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
@@ -62,10 +62,10 @@ class Relay:
         """Pass a message to another process."""
         key = (submission.room, submission.author_id, submission.command_id)
         waiting = self._pending.get(key)
-        if waiting is not None:  # the same command over two connections
+        if waiting is not None and same_command(waiting[0], submission):  # over two connections
             waiting.append(submission)
             return
-        if len(self._pending) >= PENDING_MAX:
+        if waiting is not None or len(self._pending) >= PENDING_MAX:
             self._write_here(submission)
             return
         self._pending[key] = [submission]
@@ -79,12 +79,13 @@ class Relay:
 
     def on_published(self, publication: Publication) -> None:
         """An entry arrived from another process: perhaps it answers one of ours."""
-        if self._pending:
-            waiting = self._pending.pop((publication.room, publication.author_id, publication.command_id), None)
-            if waiting:
-                answer = Written(publication.seq, publication.entry_id, publication.at, duplicate=False)
-                for submission in waiting:
-                    submission.done(answer)
+        key = (publication.room, publication.author_id, publication.command_id)
+        waiting = self._pending.get(key)
+        if waiting and publication.body() == message_body(waiting[0]):
+            del self._pending[key]
+            answer = Written(publication.seq, publication.entry_id, publication.at, duplicate=False)
+            for submission in waiting:
+                submission.done(answer)
 
     def on_message(self, message: dict[str, Any]) -> None:
         """Take what another process sent to this one."""
@@ -127,6 +128,11 @@ class Relay:
                 done=answer,
             )
         )
+
+
+def same_command(one: Submission, other: Submission) -> bool:
+    """Whether two submissions under the same id say the same."""
+    return message_body(one) == message_body(other)
 
 
 def _retried(submission: Submission) -> Submission:
