@@ -15,7 +15,7 @@ from chatserver.clock import Clock
 from chatserver.jwks import KeySet
 from chatserver.settings import MIN_SECRET_BYTES, Settings
 from policies.errors import TokenExpired, Unauthenticated
-from policies.identifiers import is_user_id
+from policies.identifiers import is_id, is_user_id
 from policies.vocabulary import STAFF, Role, UserId
 
 AUDIENCE: Final = "dispute-chat"
@@ -154,7 +154,7 @@ class TokenVerifier:
             role=Role(role) if role is not None else None,
             expires_at=expires_at,
             issued_at=issued_at,
-            token_id=token_id if isinstance(token_id, str) and is_user_id(token_id) else None,
+            token_id=token_id if isinstance(token_id, str) and is_id(token_id) else None,
         )
 
 

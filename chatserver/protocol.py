@@ -23,7 +23,8 @@ def rfc3339(at: datetime) -> str:
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, when_used="json")]
 CommandIdField = Annotated[str, Field(min_length=1, max_length=64)]
-RoomIdField = Annotated[str, Field(min_length=1, max_length=128)]
+RoomIdField = Annotated[str, Field(min_length=1, max_length=160)]
+"""An order's id of up to 128 characters, and what says the room's kind."""
 Position = Annotated[int, Field(ge=0, lt=2**53)]
 """A seq, or 0 for the place before the first entry."""
 

@@ -8,17 +8,15 @@ from enum import StrEnum
 from typing import Any, Final
 
 from policies.errors import BadRequest
+from policies.identifiers import ID_CHARS, is_id, is_user_id
 from policies.instant import instant
 from policies.plain import LARGEST_INT, require_plain
-from policies.room import SYSTEM, Party
+from policies.room import Party
 from policies.vocabulary import OrderCategory, OrderEventType, OrderId, TrustLevel, UserId
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 """The form of an ISO 4217 code. Not a list of them: the standard is amended about once a year, and a marketplace that
 already settles in a new currency must not wait for an update of this server to report an order."""
-_ID_CHARS: Final = 128
-"""Longest id; which characters it may have beside control characters, the wire says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +184,9 @@ def _require(truth: object, name: str, message: str) -> None:
 
 
 def _require_id(value: str, name: str) -> None:
-    fits = 0 < len(value) <= _ID_CHARS and not _CONTROL.search(value)
-    _require(fits, name, "An id has 1 to 128 characters, no control characters.")
+    _require(is_id(value), name, f"An id has 1 to {ID_CHARS} characters, no control characters.")
 
 
 def _require_user(user: UserId, name: str) -> None:
     _require_id(user, name)
-    _require(user != SYSTEM.id, name, "This id is reserved for the server.")
+    _require(is_user_id(user), name, "This id is reserved for the server.")

@@ -81,7 +81,7 @@ class Exchange:
         async def send_marked(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 _mark(MutableHeaders(scope=message), request_id)
             await send(message)
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt
 
 from chatserver.access import BackEnd
@@ -13,6 +13,7 @@ from chatserver.http.gate import back_end, caller, guarded_route
 from chatserver.http.problems import described
 from chatserver.http.services import Services
 from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge
+from policies.identifiers import ID_CHARS
 from policies.instant import rfc3339
 from policies.order import Chargeback, OrderEvent, OrderFacts, Payment, Seller
 from policies.room import Party, order_room, role_in_room
@@ -35,7 +36,15 @@ def _text_time(value: object) -> object:
 Time = Annotated[AwareDatetime, BeforeValidator(_text_time)]
 WrittenTime = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS)]
-IdField = Annotated[str, Field(min_length=1, max_length=128, description="The marketplace's own id of the user.")]
+IdField = Annotated[str, Field(min_length=1, max_length=ID_CHARS, description="The marketplace's own id of the user.")]
+OrderIdPath = Annotated[
+    str,
+    Path(
+        pattern="^[A-Za-z0-9_:~@=+#-][A-Za-z0-9._:~@=+#-]{0,127}$",
+        description="Yours: 1 to 128 of `A-Z a-z 0-9 . _ : ~ @ = + # -`, the first no dot.",
+    ),
+]
+"""Fewer characters than other ids have: it is a segment of paths, ``.`` and ``..`` must not be one."""
 Plain = dict[str, Any]
 """Data of the marketplace's own: text, whole numbers, true, false, null, and lists and objects of these."""
 
@@ -67,7 +76,7 @@ class OrderReport(BaseModel):
 class EventReport(BaseModel):
     """Something that happened to an order."""
 
-    id: str = Field(min_length=1, max_length=100, description="Yours; the same one again changes nothing.")
+    id: str = Field(min_length=1, max_length=ID_CHARS, description="Yours; the same one again changes nothing.")
     type: OrderEventType
     at: Time
     data: Plain = {}
@@ -129,11 +138,10 @@ def router(services: Services) -> APIRouter:
         },
     )
     async def put_order(
-        order_id: str, report: OrderReport, response: Response, _: Annotated[BackEnd, Depends(writing)]
+        order_id: OrderIdPath, report: OrderReport, response: Response, _: Annotated[BackEnd, Depends(writing)]
     ) -> OrderView:
         """Idempotent: saying the same again changes nothing. A change is an `order.updated` entry in the order room;
-        when buyer or seller is another person, the one before loses access at once. An order's id has 1 to 100 of
-        `A-Z a-z 0-9 . _ : ~ @ = + # -`.
+        when buyer or seller is another person, the one before loses access at once.
         """
         _require_small(report.details, "details")
         facts = OrderFacts(
@@ -161,7 +169,9 @@ def router(services: Services) -> APIRouter:
             ErrorCode.BAD_REQUEST, ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.TOO_LARGE
         ),
     )
-    async def post_event(order_id: str, report: EventReport, _: Annotated[BackEnd, Depends(writing)]) -> EventView:
+    async def post_event(
+        order_id: OrderIdPath, report: EventReport, _: Annotated[BackEnd, Depends(writing)]
+    ) -> EventView:
         """Idempotent by the event's `id`; the same id with other content is a `conflict`. Events may come late and in
         any order: what counts is `at`.
         """
