@@ -182,3 +182,13 @@ def hide_credentials(url: str) -> str:
 def _toml(value: Any) -> str:
     # Strings, numbers, booleans and lists of strings are written alike in TOML and JSON.
     return json.dumps(value, ensure_ascii=False)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment variables that ``load`` makes these settings from."""
+    variables = {}
+    for name, value in settings:
+        if value is not None:
+            shown = value.get_secret_value() if isinstance(value, SecretStr) else value
+            variables[PREFIX + name.upper()] = json.dumps(shown) if isinstance(shown, list | bool) else str(shown)
+    return variables

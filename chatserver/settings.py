@@ -102,6 +102,7 @@ class Settings(BaseModel):
     )
     sweep_s: float = Field(3.0, gt=0, description="Pause between comparisons of active rooms' heads with MongoDB.")
     hub_lease_s: float = Field(10.0, gt=0, description="A process silent for this long counts as gone.")
+    integrity_every_s: float = Field(10.0, gt=0, description="Pause between a worker's checks of the record.")
 
     # The operator's view
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -109,6 +110,9 @@ class Settings(BaseModel):
     )
     log_format: Literal["json", "console"] = Field("json", description="Form of log lines.")
     otlp_endpoint: str = Field("", description="OpenTelemetry collector (OTLP over HTTP); empty: no traces.")
+    worker_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a worker's own /metrics, on the same host; 0: none."
+    )
     data_dir: Path | None = Field(None, description="Data folder of a development instance.")
 
 

@@ -19,7 +19,8 @@ One shard holds all of a room, so that everything on the way of a message touche
   a message.
 * ``orders`` and ``order_events``: {_id: 1}. A change of an order is a transaction of its document, its events, its room
   and one entry: two to four shards, at the pace of a marketplace's back end, not of its chat.
-* ``api_keys``, ``revocations``, ``leases``, ``meta`` stay unsharded: small, and read through caches.
+* ``checkpoints``: {_id: 1}. ``api_keys``, ``revocations``, ``leases``, ``meta`` stay unsharded: small, and read through
+  caches.
 
 Rooms are short and many, so no room can make a chunk too large: at 1 KiB an entry a chunk of 128 MiB holds 100,000.
 """
@@ -129,6 +130,7 @@ COLLECTIONS: Final = (
         _REVOCATION,
     ),
     _Collection("leases", validator=_LEASE),
+    _Collection("checkpoints"),
     _Collection("meta"),
 )
 

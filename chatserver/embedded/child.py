@@ -32,7 +32,7 @@ class Child:
         held: Sequence[int] = (),
         grace_s: float = 8.0,
     ) -> None:
-        self._log = log
+        self.log = log
         self._grace_s = grace_s
         status_read, status_write = os.pipe()
         log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ class Child:
 
     def output(self, lines: int = 8, longest: int = 400) -> str:
         """The last lines it has written, each cut to ``longest`` characters."""
-        with self._log.open("rb") as log:
+        with self.log.open("rb") as log:
             log.seek(self._log_start)
             text = log.read().decode(errors="replace")
         return "\n".join(line[:longest] for line in text.splitlines()[-lines:])

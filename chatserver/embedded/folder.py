@@ -28,6 +28,18 @@ class FolderLock:
             raise RuntimeError("the lock is not held")
         return self._fd
 
+    @property
+    def is_held(self) -> bool:
+        """Whether somebody holds the lock now."""
+        try:
+            fd = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return not _try_lock(fd)
+        finally:
+            os.close(fd)
+
     def acquire(self, wait_s: float = 10.0, poll_s: float = 0.05) -> None:
         """Create the folder where needed and take the lock.
 

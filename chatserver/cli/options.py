@@ -1,0 +1,75 @@
+"""Options that several commands share, and how they find the instance they work on."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chatserver.cli.failures import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from chatserver.configuration import Configuration
+    from chatserver.instance import Instance
+    from chatserver.settings import Settings
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file with settings [env: CHATSERVER_CONFIG]."),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Data folder of a running development instance to work on."),
+]
+
+
+def configuration(config: Path | None, data: Path | None = None, **options: Any) -> "Configuration":
+    """The effective settings of a command.
+
+    Args:
+        config: the TOML file, if one was named.
+        data: take the addresses and secrets of the development instance that runs on this folder.
+        options: settings given on the command line; None means "not given".
+    """
+    from chatserver.configuration import load
+
+    given: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if data is None:
+        return load(os.environ, config, given)
+    instance = running_instance(data)
+    of_instance = {
+        "mongo_url": instance.mongo_url,
+        "redis_url": instance.redis_url,
+        "s3_url": instance.s3_url,
+        "jwt_secret": instance.jwt_secret,
+        "sandbox": True,
+        "data_dir": data,
+    }
+    return load(os.environ, config, {**of_instance, **given}, options_origin=f"option or {data}/dev.json")
+
+
+def running_instance(data: Path) -> "Instance":
+    """Raises:
+    NoInstance: none runs on the folder.
+    """
+    from chatserver import instance
+    from chatserver.embedded import FolderLock
+
+    found = instance.read(data)
+    if not FolderLock(data).is_held:
+        raise instance.NoInstance(data)
+    return found
+
+
+def require_mongo(settings: "Settings") -> "Settings":
+    """The settings themselves, when they name a database."""
+    if not settings.mongo_url.get_secret_value():
+        missing = "mongo_url is not set: use CHATSERVER_MONGO_URL, a file (--config) or a running instance (--data)"
+        raise Failure(ExitCode.USAGE, [missing])
+    return settings
+
+
+def say(line: str) -> None:
+    """Print a line at once, also when the output is a pipe."""
+    print(line, flush=True)  # noqa: T201

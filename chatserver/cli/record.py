@@ -1,0 +1,89 @@
+"""Commands on the database: ``migrate`` and ``verify``."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from chatserver.cli.failures import ExitCode, Failure
+from chatserver.cli.options import Config, Data, configuration, require_mongo, say
+
+if TYPE_CHECKING:
+    from chatserver.settings import Settings
+
+_MEANINGS: Final = {
+    "gap": "an entry is missing, doubled or out of order",
+    "room": "the entry belongs to another room",
+    "prev_hash": "it does not follow from the entry before it",
+    "hash": "its metadata or its hash was changed",
+    "time": "it is older than the entry before it",
+    "content": "its content was changed",
+}
+
+
+def migrate(config: Config = None, data: Data = None) -> None:
+    """Create or update indexes, validators and the schema version. Safe to run again, and beside running servers."""
+    settings = require_mongo(configuration(config, data).settings)
+    asyncio.run(_migrate(settings))
+
+
+async def _migrate(settings: "Settings") -> None:
+    from chatserver.database import connected
+    from storage import schema
+
+    async with connected(settings) as database:
+        await schema.migrate(database)
+        say(f"database {database.name} has schema version {schema.VERSION}")
+
+
+def verify(
+    rooms: Annotated[list[str] | None, typer.Argument(metavar="[ROOM]...", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="Verify every room there is.")] = False,
+    config: Config = None,
+    data: Data = None,
+) -> None:
+    """Check that no entry of a room was removed, reordered or rewritten.
+
+    Follows the hash chain from the first entry to the last. Exit code 1, and the place of the first break of each room,
+    when one does not hold.
+    """
+    if bool(rooms) == every:
+        raise Failure(ExitCode.USAGE, ["name the rooms to verify, or --all of them"])
+    settings = require_mongo(configuration(config, data).settings)
+    broken = asyncio.run(_verify(settings, rooms or []))
+    raise typer.Exit(ExitCode.FAILED if broken else ExitCode.DONE)
+
+
+async def _verify(settings: "Settings", named: list[str]) -> int:
+    from chatserver.database import connected
+    from policies.vocabulary import RoomId
+    from storage.chain import Verification
+    from storage.commit import GroupCommit
+    from storage.room_log import RoomLog
+
+    checked = broken = entries = 0
+    async with connected(settings) as database:
+        log = RoomLog(database, GroupCommit(database))
+
+        async def check(room: RoomId) -> None:
+            nonlocal checked, broken, entries
+            verification = Verification(room)
+            async for entry in log.scan(room):
+                if (found := verification.feed(entry)) is not None:
+                    say(f"{room}: broken at entry {found.seq} ({_MEANINGS[found.kind]})")
+                    broken += 1
+                    break
+            if not verification.head.seq and not broken and named:
+                raise Failure(ExitCode.FAILED, [f"room {room} has no entries"])
+            entries += verification.head.seq
+            checked += 1
+
+        if named:
+            for room in named:
+                await check(RoomId(room))
+        else:
+            async for room_id in log.rooms_with_entries():
+                await check(room_id)
+    verdict = f"{broken} broken" if broken else "all hold"
+    say(f"{checked} {'room' if checked == 1 else 'rooms'}, {entries} entries verified: {verdict}")
+    return broken
