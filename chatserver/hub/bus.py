@@ -110,6 +110,11 @@ class Bus:
         subscribers = self._subscribers.values()
         return bool(subscribers) and len(self._placed) == len(self._names) and all(s.alive for s in subscribers)
 
+    @property
+    def waiting(self) -> int:
+        """Publications that have not been sent yet."""
+        return sum(publisher.waiting for publisher in self._publishers.values())
+
     async def start(self) -> None:
         """Connect. Returns when the bus is alive, or when the first attempt failed; then it goes on trying."""
         self._running = True

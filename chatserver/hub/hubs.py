@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from chatserver.hub.redis_url import REDIS_ERRORS, Client
+from chatserver.hub.round_trips import RoundTrips
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,15 @@ class HubRegistry:
 
     def __init__(self, client: Client, *, prefix: str, hub_id: str, lease_s: float) -> None:
         self.hub_id = hub_id
-        self._client = client
+        self._trips = RoundTrips(client)
         self._key = f"{prefix}:hubs"
         self._lease_s = lease_s
         self._on_change: Callable[[HubChange], None] | None = None
         self._live: tuple[str, ...] = (hub_id,)
-        self._announced = False
+        self._member = False
+        """Between ``start`` and ``leave``."""
+        self._announced_at: float | None = None
+        """When the last announcement that Redis took was sent, on the event loop's clock."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -71,6 +75,7 @@ class HubRegistry:
             on_change: called when hubs came or went, and when this hub's own lease had lapsed.
         """
         self._on_change = on_change
+        self._member = True
         await self.announce()
         self._task = asyncio.create_task(self._keep(), name="hub lease")
 
@@ -80,26 +85,37 @@ class HubRegistry:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        self._announced = False
+        self._member = False
+        self._announced_at = None
         self._live = (self.hub_id,)
         try:
-            await self._client.zrem(self._key, self.hub_id)
+            await self._trips.run([("ZREM", self._key, self.hub_id)])
         except REDIS_ERRORS as error:
             log.debug("the hub could not take leave: %s", error)
 
     async def announce(self) -> bool:
-        """Renew the lease and learn who lives. False when Redis is away: the last known hubs stay."""
+        """Renew the lease and learn who lives.
+
+        Returns:
+            False when Redis is away, and the last known hubs stay; also before ``start`` and after ``leave``.
+        """
+        if not self._member:
+            return False
+        now = asyncio.get_running_loop().time()
+        command = ("EVAL", _ANNOUNCE, 1, self._key, self.hub_id, round(self._lease_s * 1000))
         try:
-            # redis-py's types cannot tell the asyncio form of eval from the other on a union of clients.
-            answer: Any = await self._client.eval(
-                _ANNOUNCE, 1, self._key, self.hub_id, str(round(self._lease_s * 1000))
-            )
+            # Those who ask at the same moment each get an answer that is newer than their question.
+            answer = (await self._trips.run([command]))[0]
         except REDIS_ERRORS as error:
             log.debug("the hub could not announce itself: %s", error)
             return False
+        if not self._member:
+            return False
         held, *found = [item.decode() for item in answer]
-        lapsed = self._announced and held == "0"
-        self._announced = True
+        # An announcement that was given up here may still have reached Redis late, after others saw the lease end.
+        before_this = self._announced_at
+        lapsed = before_this is not None and (held == "0" or now - before_this >= self._lease_s)
+        self._announced_at = now
         before, self._live = self._live, tuple(sorted(found))
         change = HubChange(
             joined=tuple(hub for hub in self._live if hub not in before),
@@ -107,7 +123,10 @@ class HubRegistry:
             lapsed=lapsed,
         )
         if change != HubChange() and self._on_change is not None:
-            self._on_change(change)
+            try:
+                self._on_change(change)
+            except Exception:  # who does not renew the lease is taken for dead, which is worse than any fault there
+                log.exception("a change of hubs could not be handled")
         return True
 
     async def _keep(self) -> None:
