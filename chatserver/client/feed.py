@@ -64,11 +64,10 @@ class RoomFeed:
         if tail is None:
             return  # not joined yet: the joined answer will hold it
         self.head = max(self.head, entry.seq)
-        if entry.seq == tail + 1:
-            if len(self._ready) < self._capacity:
-                self._append(entry)
-                self._close_hole()
-        elif entry.seq > tail + 1 and len(self._aside) < self._capacity:
+        if entry.seq == tail + 1 and len(self._ready) < self._capacity:
+            self._append(entry)
+            self._close_hole()
+        elif entry.seq > tail and len(self._aside) < self._capacity:
             self._aside[entry.seq] = entry
 
     def take(self) -> Entry | None:

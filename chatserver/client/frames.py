@@ -127,7 +127,12 @@ def command(model: type[F], **fields: object) -> F:
         BadRequest: for fields that the protocol does not allow.
     """
     try:
+        for value in fields.values():
+            if isinstance(value, str):
+                value.encode()
         return model.model_validate(fields)
+    except UnicodeEncodeError as error:
+        raise BadRequest("The text holds half of a character (a lone surrogate).") from error
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
