@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from random import SystemRandom
-from secrets import token_bytes, token_hex
+from secrets import token_hex
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -43,7 +43,7 @@ from storage.sandbox import SandboxClock
 
 def salt() -> bytes:
     """Sixteen random bytes, as the log wants them."""
-    return token_bytes(16)
+    return os.urandom(16)
 
 
 def mongo_config(settings: Settings) -> MongoConfig:

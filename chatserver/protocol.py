@@ -4,25 +4,21 @@ The AsyncAPI document is generated from these models; the hub parses commands wi
 configuration (the length of a message, the page of a history) are checked by the hub, not here.
 """
 
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
 
 from policies.errors import ErrorCode
+from policies.instant import rfc3339
 from policies.vocabulary import EntryKind, PresenceState, Role, RoomKind
 
 SUBPROTOCOL: Final = "dispute-chat.v1"
 PATH: Final = "/v1/ws"
 
 
-def rfc3339(at: datetime) -> str:
-    """An aware UTC time as RFC 3339 with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1000:03d}Z"
-
-
 Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, when_used="json")]
-CommandIdField = Annotated[str, Field(min_length=1, max_length=64)]
+COMMAND_ID_CHARS: Final = 64
+CommandIdField = Annotated[str, Field(min_length=1, max_length=COMMAND_ID_CHARS)]
 RoomIdField = Annotated[str, Field(min_length=1, max_length=160)]
 """An order's id of up to 128 characters, and what says the room's kind."""
 Position = Annotated[int, Field(ge=0, lt=2**53)]
@@ -207,7 +203,8 @@ class Cursor(Frame):
 
 
 class Joined(Frame):
-    """``entries`` are those after the client's position (oldest first), or the latest page; ``more``: fetch the rest with ``history``."""
+    """``entries`` are those after the client's position (oldest first), or the latest page; where there are ``more``,
+    ``history`` has the rest. Live entries follow after ``head``, with no hole and no repeat."""
 
     type: Literal["joined"] = "joined"
     id: str | None = None

@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from chatserver.protocol import rfc3339
 from policies.entry import Entry
+from policies.instant import rfc3339
 from policies.vocabulary import STAFF, Role, UserId, Visibility
 
 FULL_VIEW: Final = STAFF | {Role.SYSTEM}

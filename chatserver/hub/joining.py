@@ -12,10 +12,10 @@ import orjson
 from chatserver.hub.hub import Hub
 from chatserver.hub.live_room import LiveRoom, Member, Membership
 from chatserver.hub.socket import text_frame
-from chatserver.protocol import rfc3339
 from chatserver.rendering import render
 from policies.entry import Entry
 from policies.errors import BadRequest, NotFound
+from policies.instant import rfc3339
 from policies.room import role_in_room
 from policies.vocabulary import PresenceState, Role, RoomId, Seq, UserId
 from storage.cursors import Cursor

@@ -11,20 +11,20 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final
 
-import orjson
 from pydantic import ValidationError
 
 from chatserver import protocol
 from chatserver.auth import Identity
 from chatserver.errors import CloseCode
+from chatserver.hub import answers
 from chatserver.hub.hub import Hub
 from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
-from chatserver.hub.outbound import Outbound
+from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe
 from chatserver.hub.rates import TokenBucket
-from chatserver.hub.socket import FrameSocket, text_frame
+from chatserver.hub.socket import FrameSocket
 from chatserver.hub.writer import Submission, Written
-from chatserver.protocol import CLIENT_FRAME, rfc3339
+from chatserver.protocol import CLIENT_FRAME
 from chatserver.rendering import render
 from policies.errors import (
     BadRequest,
@@ -38,12 +38,10 @@ from policies.errors import (
     Unauthenticated,
     Unavailable,
 )
-from policies.vocabulary import STAFF, CommandId, Role, RoomId, Seq, UserId
+from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
 
 WAITING_MAX: Final = 64
 """Frames that may wait behind a running command before the socket is no longer read."""
-DRAIN_BYTES: Final = 32 * 1024
-"""What is handed to the transport at once when it can take more; below the socket's high-water mark."""
 FLOOD_PAUSE_S: Final = 1.0
 """A client that goes on after so many refusals is not read for so long; TCP lets it wait."""
 
@@ -62,18 +60,15 @@ class Session:
     __slots__ = (
         "_active_at",
         "_address",
-        "_closed",
         "_commands",
         "_header_token",
         "_hub",
         "_identity",
         "_loop",
-        "_outbound",
-        "_reading",
+        "_pipe",
         "_refusals",
         "_rooms",
         "_seated",
-        "_socket",
         "_stopping",
         "_task",
         "_timer",
@@ -84,7 +79,7 @@ class Session:
 
     def __init__(self, hub: Hub, socket: FrameSocket, session_id: str, address: str, header_token: str | None) -> None:
         self._hub = hub
-        self._socket = socket
+        self._pipe = Pipe(socket, hub.settings.queue_frames, hub.settings.queue_bytes, hub.metrics)
         self._loop = asyncio.get_running_loop()
         self.session_id = session_id
         self._address = address
@@ -92,13 +87,10 @@ class Session:
         self.away = False
         self._identity: Identity | None = None
         self._rooms: dict[RoomId, LiveRoom] = {}
-        self._outbound: Outbound | None = None
         self._commands = TokenBucket(hub.settings.commands_per_s, hub.settings.command_burst)
         self._waiting: deque[bytes] | None = None
         self._task: asyncio.Task[None] | None = None
         self._refusals = 0
-        self._reading = True
-        self._closed = False
         self._stopping = False
         self._seated = False
         self._active_at = self._loop.time()
@@ -128,24 +120,10 @@ class Session:
         return self.identity.role
 
     def send(self, frame: bytes, *, ephemeral: bool = False) -> None:
-        """Send a ready frame, or queue it while the client reads slowly. One who falls too far behind is cut off and
-        resumes from the log."""
-        if self._closed:
-            return
-        if self._outbound is None:
-            if self._socket.writable:
-                self._socket.write(frame)
-                return
-            self._outbound = Outbound(self._hub.settings.queue_frames, self._hub.settings.queue_bytes)
-        dropped = self._outbound.dropped
-        self._outbound.put(frame, ephemeral)
-        if self._outbound.dropped > dropped:
-            self._hub.metrics.queue_drops.inc(self._outbound.dropped - dropped)
-        if self._outbound.overflowed:
-            self._hub.metrics.slow_consumers.inc()
-            self.close(CloseCode.SLOW_CONSUMER, "the client reads too slowly")
-        elif self._outbound.congested:
-            self._pause_reading()
+        self._pipe.send(frame, ephemeral=ephemeral)
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        self._pipe.close(code, reason)
 
     def left(self, room: RoomId) -> None:
         live = self._rooms.pop(room, None)
@@ -154,14 +132,7 @@ class Session:
 
     def goodbye(self, reason: str, reconnect_after_ms: int) -> None:
         self._stopping = True
-        self._tell({"type": "bye", "reason": reason, "reconnect_after_ms": reconnect_after_ms})
-
-    def close(self, code: CloseCode, reason: str) -> None:
-        """Close the connection; frames that still wait are dropped, the client resumes."""
-        if not self._closed:
-            self._closed = True
-            self._hub.metrics.closed(code)
-            self._socket.close(code, reason)
+        self._pipe.tell({"type": "bye", "reason": reason, "reconnect_after_ms": reconnect_after_ms})
 
     def check_away(self, now: float) -> None:
         away = now - self._active_at > self._hub.settings.away_after_s
@@ -180,26 +151,20 @@ class Session:
             self._waiting = deque()
         self._waiting.append(payload)
         if len(self._waiting) >= WAITING_MAX:
-            self._pause_reading()
+            self._pipe.hold(HOLD_BACKLOG)
 
     def on_binary(self) -> None:
         self.close(CloseCode.BAD_FRAME, "binary frames are not part of the protocol")
 
     def on_writable(self) -> None:
-        while self._outbound is not None and self._socket.writable:
-            frames = self._outbound.drain(DRAIN_BYTES)
-            if not frames:
-                self._outbound = None
-                break
-            self._socket.write_many(frames)
-        self._resume_reading()
+        self._pipe.drain()
 
     def on_no_heartbeat(self) -> None:
         self.close(CloseCode.NO_HEARTBEAT, "no answer to a ping")
 
     def on_lost(self) -> None:
-        self._closed = True
-        self._outbound = self._waiting = None
+        self._pipe.lost()
+        self._waiting = None
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -237,7 +202,9 @@ class Session:
         match frame:
             case protocol.Ping():
                 now = rfc3339(self._hub.clock.now())
-                self._tell(_without_none({"type": "pong", "id": frame.id, "t": frame.t, "server_time": now}))
+                self._pipe.tell(
+                    answers.without_none({"type": "pong", "id": frame.id, "t": frame.t, "server_time": now})
+                )
             case protocol.Typing():
                 self._active()
                 self._hub.notices.typing(self._room(frame.room), self.user_id, frame.on)
@@ -245,7 +212,7 @@ class Session:
                 self._hub.notices.receipt(self._room(frame.room), self.user_id, frame.delivered, frame.read)
             case protocol.Leave():
                 self.left(self._room(frame.room).id)
-                self._tell({"type": "ack", "id": frame.id, "room": frame.room})
+                self._pipe.tell({"type": "ack", "id": frame.id, "room": frame.room})
             case protocol.Connect():
                 return self._connect(frame)
             case protocol.TokenRefresh():
@@ -256,8 +223,6 @@ class Session:
             case protocol.History():
                 self._active()
                 return self._history(frame)
-            case protocol.MessageSend():
-                self._send_message(frame)
         return None
 
     async def _run(self, command_id: str | None, work: Coroutine[Any, Any, None]) -> None:
@@ -270,9 +235,10 @@ class Session:
             self._refuse(command_id, ChatError("The server failed; nothing is known of this command's outcome."))
             self.close(CloseCode.SERVER_ERROR, "internal error")
         self._task = None
-        while self._waiting and self._task is None and not self._closed:
+        while self._waiting and self._task is None and not self._pipe.closed:
             self._handle(self._waiting.popleft())
-        self._resume_reading()
+        if not self._waiting or len(self._waiting) < WAITING_MAX // 2:
+            self._pipe.release(HOLD_BACKLOG)
 
     def _room(self, room: str) -> LiveRoom:
         """A room that this connection has joined. Any other may exist or not: the answer is the same."""
@@ -306,7 +272,7 @@ class Session:
                 self._refuse(frame.id, outcome)
             else:
                 self._hub.metrics.ack_seconds.observe(self._loop.time() - started)
-                self.send(_ack(frame, outcome))
+                self.send(answers.ack(frame, outcome))
 
         self._hub.submit(
             Submission(
@@ -346,7 +312,7 @@ class Session:
         self._header_token = None
         hub.sessions.admit(self)
         self._watch_expiry()
-        self._tell(self._connected(frame.id))
+        self._pipe.tell(answers.connected(frame.id, self.session_id, identity, hub.settings, hub.clock.now()))
         for place in frame.rooms:
             try:
                 await self._join(None, RoomId(place.room), place.after)
@@ -354,38 +320,10 @@ class Session:
                 error.details.setdefault("room", place.room)
                 self._refuse(frame.id, error)
 
-    def _connected(self, command_id: str) -> dict[str, Any]:
-        settings = self._hub.settings
-        user: dict[str, Any] = {"id": self.user_id, "name": self.name}
-        if self.token_role is not None:
-            user["role"] = self.token_role.value
-        return {
-            "type": "connected",
-            "id": command_id,
-            "session": self.session_id,
-            "user": user,
-            "server_time": rfc3339(self._hub.clock.now()),
-            "heartbeat_s": settings.heartbeat_s,
-            "limits": {
-                "frame_bytes": settings.frame_bytes,
-                "message_chars": settings.message_chars,
-                "messages_per_s": settings.messages_per_s,
-                "message_burst": settings.message_burst,
-                "connections_per_user": settings.connections_per_user,
-                "rooms_per_connection": self._rooms_limit(),
-                "history_page": settings.history_page,
-            },
-        }
-
-    def _rooms_limit(self) -> int:
-        settings = self._hub.settings
-        return settings.staff_rooms_per_connection if self.token_role in STAFF else settings.rooms_per_connection
-
     async def _join(self, command_id: str | None, room: RoomId, after: int | None) -> None:
-        _ = self.identity
+        limit = answers.rooms_limit(self.identity, self._hub.settings)
         live = self._rooms.get(room)
-        if live is None and len(self._rooms) >= self._rooms_limit():
-            limit = self._rooms_limit()
+        if live is None and len(self._rooms) >= limit:
             raise Forbidden(f"A connection joins at most {limit} rooms.", details={"limit": limit})
         try:
             self._rooms[room] = await join(self._hub, self, room, after, command_id, live)
@@ -412,7 +350,7 @@ class Session:
             entries = await hub.log.read_before(live.id, before, frame.limit)
             more = bool(entries) and entries[0].seq > 1
         rendered = [render(entry, self.user_id, role) for entry in entries]
-        self._tell({"type": "history", "id": frame.id, "room": live.id, "entries": rendered, "more": more})
+        self._pipe.tell({"type": "history", "id": frame.id, "room": live.id, "entries": rendered, "more": more})
 
     async def _refresh(self, frame: protocol.TokenRefresh) -> None:
         held = self.identity
@@ -421,7 +359,7 @@ class Session:
             raise Forbidden("The new token is another user's, or has another role: connect anew with it.")
         self._identity = identity
         self._watch_expiry()
-        self._tell({"type": "ack", "id": frame.id})
+        self._pipe.tell({"type": "ack", "id": frame.id})
 
     # The token's end
 
@@ -436,7 +374,7 @@ class Session:
 
     def _warn_of_expiry(self) -> None:
         left = max(0.0, self._token_left())
-        self._tell({"type": "token.expiring", "in_s": round(left, 3)})
+        self._pipe.tell({"type": "token.expiring", "in_s": round(left, 3)})
         self._timer = self._loop.call_later(left + self._hub.settings.token_grace_s, self._expire)
 
     def _expire(self) -> None:
@@ -444,45 +382,24 @@ class Session:
 
     # Answers
 
-    def _tell(self, frame: dict[str, Any]) -> None:
-        self.send(text_frame(orjson.dumps(frame)))
-
     def _refuse(self, command_id: str | None, error: ChatError) -> None:
         self._hub.metrics.refused(error.code.value)
-        answer = {
-            "type": "error",
-            "id": command_id,
-            "code": error.code.value,
-            "message": error.message,
-            "temporary": error.temporary,
-            "retry_after_ms": error.retry_after_ms,
-            "details": error.details or None,
-        }
-        self._tell(_without_none(answer))
+        self._pipe.tell(answers.refusal(command_id, error))
         self._refusals += 1
         if self._refusals > self._hub.settings.command_burst:
             self._refusals = 0
-            self._pause_reading()
-            self._loop.call_later(FLOOD_PAUSE_S, self._resume_reading)
+            self._pipe.hold(HOLD_FLOOD)
+            self._loop.call_later(FLOOD_PAUSE_S, self._pipe.release, HOLD_FLOOD)
 
     def _refuse_frame(self, payload: bytes, error: ValidationError) -> None:
         """A frame that is no command: if it is not even an object, the peer speaks another protocol."""
-        try:
-            frame = orjson.loads(payload)
-        except orjson.JSONDecodeError:
-            frame = None
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        if not isinstance(frame, dict) or first["type"] == "json_invalid":
+        wrong = answers.misread(payload, error)
+        if wrong is None:
             self.close(CloseCode.BAD_FRAME, "not a JSON object, or nested too deeply")
-            return
-        if self._commands.take(self._loop.time()):
+        elif self._commands.take(self._loop.time()):
             self._refuse(None, RateLimited("Too many frames.", retry_after_ms=1000))
-            return
-        command_id = frame.get("id")
-        named = isinstance(command_id, str) and 1 <= len(command_id) <= 64
-        field = ".".join(str(part) for part in first["loc"][1:]) or "type"
-        refusal = BadRequest(f"{field}: {first['msg']}", details={"field": field})
-        self._refuse(command_id if named else None, refusal)
+        else:
+            self._refuse(*wrong)
 
     def _take_command(self) -> None:
         wait = self._commands.take(self._loop.time())
@@ -495,39 +412,6 @@ class Session:
         if self.away:
             self.check_away(self._active_at)
 
-    def _pause_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._socket.pause_reading()
-
-    def _resume_reading(self) -> None:
-        """Read on, when nothing waits that would not bear more."""
-        waiting = len(self._waiting) if self._waiting else 0
-        congested = self._outbound is not None and self._outbound.congested
-        if not self._reading and waiting < WAITING_MAX // 2 and not congested:
-            self._reading = True
-            self._socket.resume_reading()
-
-
-def _ack(frame: protocol.MessageSend, written: Written) -> bytes:
-    return text_frame(
-        orjson.dumps(
-            {
-                "type": "ack",
-                "id": frame.id,
-                "room": frame.room,
-                "seq": written.seq,
-                "entry_id": written.entry_id,
-                "at": written.at,
-                "duplicate": written.duplicate,
-            }
-        )
-    )
-
 
 def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _without_none(frame: dict[str, Any]) -> dict[str, Any]:
-    return {field: value for field, value in frame.items() if value is not None}

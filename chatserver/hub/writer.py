@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chatserver.clock import Clock
-from chatserver.protocol import rfc3339
 from policies.entry import Author, Draft, Entry
 from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
+from policies.instant import rfc3339
 from policies.room import RoomFacts, decide_message, role_in_room
 from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
 from storage.chain import Head, head_of, link, same_content

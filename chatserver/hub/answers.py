@@ -1,0 +1,104 @@
+"""The frames a session answers with, and what is wrong with a frame that is no command."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from chatserver import protocol
+from chatserver.auth import Identity
+from chatserver.hub.socket import text_frame
+from chatserver.hub.writer import Written
+from chatserver.settings import Settings
+from policies.errors import BadRequest, ChatError
+from policies.instant import rfc3339
+from policies.vocabulary import STAFF
+
+
+def ack(frame: protocol.MessageSend, written: Written) -> bytes:
+    """A message is durable."""
+    return text_frame(
+        orjson.dumps(
+            {
+                "type": "ack",
+                "id": frame.id,
+                "room": frame.room,
+                "seq": written.seq,
+                "entry_id": written.entry_id,
+                "at": written.at,
+                "duplicate": written.duplicate,
+            }
+        )
+    )
+
+
+def connected(
+    command_id: str, session_id: str, identity: Identity, settings: Settings, now: datetime
+) -> dict[str, Any]:
+    """Who the client is to the server, and what the server accepts of it."""
+    user: dict[str, Any] = {"id": identity.user_id, "name": identity.name}
+    if identity.role is not None:
+        user["role"] = identity.role.value
+    return {
+        "type": "connected",
+        "id": command_id,
+        "session": session_id,
+        "user": user,
+        "server_time": rfc3339(now),
+        "heartbeat_s": settings.heartbeat_s,
+        "limits": {
+            "frame_bytes": settings.frame_bytes,
+            "message_chars": settings.message_chars,
+            "messages_per_s": settings.messages_per_s,
+            "message_burst": settings.message_burst,
+            "connections_per_user": settings.connections_per_user,
+            "rooms_per_connection": rooms_limit(identity, settings),
+            "history_page": settings.history_page,
+        },
+    }
+
+
+def rooms_limit(identity: Identity, settings: Settings) -> int:
+    """How many rooms one connection of this user may join."""
+    return settings.staff_rooms_per_connection if identity.role in STAFF else settings.rooms_per_connection
+
+
+def refusal(command_id: str | None, error: ChatError) -> dict[str, Any]:
+    """What went wrong with a command."""
+    return without_none(
+        {
+            "type": "error",
+            "id": command_id,
+            "code": error.code.value,
+            "message": error.message,
+            "temporary": error.temporary,
+            "retry_after_ms": error.retry_after_ms,
+            "details": error.details or None,
+        }
+    )
+
+
+def misread(payload: bytes, error: ValidationError) -> tuple[str | None, BadRequest] | None:
+    """What is wrong with an object that is no command, and the id it may be told under.
+
+    Returns None for what is not even an object of acceptable depth: then the peer speaks another protocol.
+    """
+    try:
+        frame = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return None
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if not isinstance(frame, dict) or first["type"] == "json_invalid":
+        return None
+    named = frame.get("id")
+    command_id = named if isinstance(named, str) and 1 <= len(named) <= protocol.COMMAND_ID_CHARS else None
+    place = [str(part) for part in first["loc"][1:]]
+    field = ".".join(place) or "type"
+    message = f"{field}: {first['msg']}" if place else "There is no command of this type."
+    return command_id, BadRequest(message, details={"field": field})
+
+
+def without_none(frame: dict[str, Any]) -> dict[str, Any]:
+    """A frame without its absent fields."""
+    return {field: value for field, value in frame.items() if value is not None}

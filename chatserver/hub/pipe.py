@@ -1,0 +1,105 @@
+"""The way out to one client, with a bound on what may wait in it."""
+
+from typing import Any, Final
+
+import orjson
+
+from chatserver.errors import CloseCode
+from chatserver.hub.outbound import Outbound
+from chatserver.hub.socket import FrameSocket, text_frame
+from chatserver.metrics import Metrics
+
+DRAIN_BYTES: Final = 32 * 1024
+"""What is handed to the transport at once when it can take more; below the socket's high-water mark."""
+HOLD_CONGESTED: Final = 1
+"""The client does not take what it is sent."""
+HOLD_BACKLOG: Final = 2
+"""Too many of its frames wait for a command that is under way."""
+HOLD_FLOOD: Final = 4
+"""It goes on after being refused again and again."""
+
+
+class Pipe:
+    """Sends frames to a socket; queues them while the client reads slowly, and cuts it off when too much waits.
+
+    It also holds the other direction: reading stops while any reason to stop stands, because a client that does not
+    take its answers, or asks faster than it is answered, is best slowed down by TCP.
+
+    Args:
+        max_frames, max_bytes: what may wait; see ``Outbound``.
+    """
+
+    __slots__ = ("_holds", "_max_bytes", "_max_frames", "_metrics", "_outbound", "_socket", "closed")
+
+    def __init__(self, socket: FrameSocket, max_frames: int, max_bytes: int, metrics: Metrics) -> None:
+        self._socket = socket
+        self._max_frames = max_frames
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._outbound: Outbound | None = None  # most clients read fast and never need one
+        self._holds = 0
+        self.closed = False
+        """Nothing more is sent."""
+
+    def send(self, frame: bytes, *, ephemeral: bool = False) -> None:
+        """Send a ready frame. One that may be lost (``ephemeral``) is, when the client reads too slowly."""
+        if self.closed:
+            return
+        if self._outbound is None:
+            if self._socket.writable:
+                self._socket.write(frame)
+                return
+            self._outbound = Outbound(self._max_frames, self._max_bytes)
+        self._queue(self._outbound, frame, ephemeral)
+
+    def tell(self, frame: dict[str, Any]) -> None:
+        """Send a frame that is for this client alone."""
+        self.send(text_frame(orjson.dumps(frame)))
+
+    def close(self, code: CloseCode, reason: str) -> None:
+        """Close the connection; frames that still wait are dropped, the client resumes from the log."""
+        if not self.closed:
+            self.closed = True
+            self._outbound = None
+            self._metrics.closed(code)
+            self._socket.close(code, reason)
+
+    def drain(self) -> None:
+        """The socket takes frames again."""
+        while self._outbound is not None and self._socket.writable:
+            frames = self._outbound.drain(DRAIN_BYTES)
+            if not frames:
+                self._outbound = None
+            else:
+                self._socket.write_many(frames)
+        if self._outbound is None or not self._outbound.congested:
+            self.release(HOLD_CONGESTED)
+
+    def hold(self, reason: int) -> None:
+        """Stop reading for a reason."""
+        if not self._holds:
+            self._socket.pause_reading()
+        self._holds |= reason
+
+    def release(self, reason: int) -> None:
+        """A reason not to read is gone."""
+        if self._holds:
+            self._holds &= ~reason
+            if not self._holds:
+                self._socket.resume_reading()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.closed = True
+        self._outbound = None
+
+    def _queue(self, outbound: Outbound, frame: bytes, ephemeral: bool) -> None:
+        dropped = outbound.dropped
+        outbound.put(frame, ephemeral)
+        if outbound.dropped > dropped:
+            self._metrics.queue_drops.inc(outbound.dropped - dropped)
+        if outbound.overflowed:
+            self._metrics.slow_consumers.inc()
+            self.close(CloseCode.SLOW_CONSUMER, "the client reads too slowly")
+        elif outbound.congested:
+            self.hold(HOLD_CONGESTED)
