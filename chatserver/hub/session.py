@@ -201,10 +201,7 @@ class Session:
         """Do a command, or return what does it."""
         match frame:
             case protocol.Ping():
-                now = rfc3339(self._hub.clock.now())
-                self._pipe.tell(
-                    answers.without_none({"type": "pong", "id": frame.id, "t": frame.t, "server_time": now})
-                )
+                self._pipe.tell(answers.pong(frame, self._hub.clock.now()))
             case protocol.Typing():
                 self._active()
                 self._hub.notices.typing(self._room(frame.room), self.user_id, frame.on)
