@@ -224,4 +224,4 @@ def _shared_metrics() -> Iterator[Callable[[int], None]]:
 
 if __name__ == "__main__":
     # How ``chatserver dev`` starts it, in the sandbox mode that ``chatserver serve`` refuses.
-    sys.exit(serve(load(os.environ).settings, lambda url: logging.getLogger(__name__).info("listening on %s", url)))
+    sys.exit(serve(load(os.environ).settings, lambda url: logging.getLogger("chatserver.serve").info("listening on %s", url)))

@@ -34,7 +34,7 @@ SHORTEST_LEASE_S: Final = 15.0
 JITTER: Final = 0.1
 """Pauses vary by this part, so that workers started together do not ask together."""
 
-logger = structlog.stdlib.get_logger(__name__)
+logger = structlog.stdlib.get_logger("chatserver.worker")
 
 
 @dataclass(frozen=True, slots=True)

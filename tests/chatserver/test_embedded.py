@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +35,7 @@ from chatserver.embedded import (
     stop_all,
 )
 from chatserver.embedded.binaries import find_mongod, find_valkey, require_runnable
-
-
-def eventually(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    """Whether the process has ended; a zombie that nobody has reaped yet has."""
-    if sys.platform == "linux":
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-        except FileNotFoundError:
-            return True
-    else:
-        ps = ["ps", "-o", "stat=", "-p", str(pid)]
-        state = subprocess.run(ps, capture_output=True, text=True, check=False).stdout
-    return state.strip()[:1] in ("", "Z")
+from tests.program import gone, wait_until
 
 
 def script(path: Path, body: str, mode: int = 0o755) -> Path:
@@ -95,7 +76,7 @@ class TestServices:
             with pytest.raises(Exception, match="Timeout"):
                 client.ping()
             valkey.resume()
-            eventually(lambda: bool(client.ping()))
+            wait_until(lambda: bool(client.ping()))
             port = valkey.port
             valkey.kill()
             valkey.start()
@@ -243,18 +224,18 @@ class TestChild:
         with parent.stdout:
             pid = int(parent.stdout.readline())
         if program == STUBBORN:
-            eventually(lambda: "deaf" in log.read_text())
+            wait_until(lambda: "deaf" in log.read_text())
         assert not gone(pid)
         parent.kill()
         parent.wait()
-        eventually(lambda: gone(pid))
+        wait_until(lambda: gone(pid))
 
     def test_its_own_children_end_with_it(self, tmp_path: Path) -> None:
         program = script(tmp_path / "family", "sleep 60 & echo $!; wait")
         child = Child([str(program)], log=tmp_path / "log")
-        eventually(lambda: child.output().isdigit())
+        wait_until(lambda: child.output().isdigit())
         child.kill()
-        eventually(lambda: gone(int(child.output())))
+        wait_until(lambda: gone(int(child.output())))
         assert child.exit_code == 128 + signal.SIGKILL
 
     def test_a_terminals_ctrl_c_does_not_reach_it(self, tmp_path: Path) -> None:
@@ -268,7 +249,7 @@ class TestChild:
 
     def test_one_that_ignores_sigterm_is_killed(self, tmp_path: Path) -> None:
         child = Child([sys.executable, "-c", STUBBORN], log=tmp_path / "log")
-        eventually(lambda: child.output() == "deaf")
+        wait_until(lambda: child.output() == "deaf")
         child.stop(timeout_s=0.2)
         assert child.exit_code == 128 + signal.SIGKILL
 
