@@ -33,6 +33,11 @@ def ack(frame: protocol.MessageSend, written: Written) -> bytes:
     )
 
 
+def pong(frame: protocol.Ping, now: datetime) -> dict[str, Any]:
+    """The server answers; ``t`` comes back as it was sent."""
+    return without_none({"type": "pong", "id": frame.id, "t": frame.t, "server_time": rfc3339(now)})
+
+
 def connected(
     command_id: str, session_id: str, identity: Identity, settings: Settings, now: datetime
 ) -> dict[str, Any]:
