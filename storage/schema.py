@@ -173,12 +173,16 @@ async def migrate(database: Database) -> None:
 
 
 async def _prepare(database: Database, collection: _Collection) -> None:
-    validator = {"$jsonSchema": collection.validator} if collection.validator else {}
+    validation = {
+        "validator": {"$jsonSchema": collection.validator} if collection.validator else {},
+        "validationLevel": "strict",
+        "validationAction": "error",
+    }
     try:
-        await database.command({"create": collection.name, "validator": validator})
+        await database.command({"create": collection.name} | validation)
     except OperationFailure as error:
         if error.code != _NAMESPACE_EXISTS:
             raise
-        await database.command({"collMod": collection.name, "validator": validator})
+        await database.command({"collMod": collection.name} | validation)
     if collection.indexes:
         await database.collection(collection.name).create_indexes(collection.indexes)

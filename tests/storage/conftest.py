@@ -1,0 +1,52 @@
+from collections.abc import AsyncIterator
+from typing import Literal
+from uuid import uuid4
+
+import pytest
+
+from storage.client import Database, MongoConfig, open_database
+from storage.commit import GroupCommit
+from storage.room_log import RoomLog
+from storage.schema import migrate
+
+Driver = Literal["motor", "pymongo"]
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+def driver(request: pytest.FixtureRequest) -> Driver:
+    """Every test that touches the database runs on both drivers."""
+    chosen: Driver = request.param
+    return chosen
+
+
+@pytest.fixture
+def mongo(mongo_url: str, driver: Driver) -> MongoConfig:
+    """A database of this test's own."""
+    return MongoConfig(mongo_url, f"test_{uuid4().hex}", driver, timeout_s=10.0)
+
+
+@pytest.fixture
+async def empty(mongo: MongoConfig) -> AsyncIterator[Database]:
+    """Before the first migration."""
+    database = open_database(mongo)
+    yield database
+    await database.drop()
+    await database.close()
+
+
+@pytest.fixture
+async def database(empty: Database) -> Database:
+    await migrate(empty)
+    return empty
+
+
+@pytest.fixture
+async def commit(database: Database) -> AsyncIterator[GroupCommit]:
+    group = GroupCommit(database)
+    yield group
+    await group.close()
+
+
+@pytest.fixture
+def log(database: Database, commit: GroupCommit) -> RoomLog:
+    return RoomLog(database, commit)
