@@ -1,10 +1,12 @@
 """This project's server as the subject: everything on, only the limits per user are raised."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from secrets import token_urlsafe
 from typing import Any, Final
 
 import httpx
@@ -15,7 +17,7 @@ from tests.bench.load import MEMBERS
 from tests.bench.subjects import PROJECT, Stored, Subject
 from tests.bench.wire import DisputeChat
 
-_JWT_SECRET: Final = "a secret of the bench that guards nothing at all"
+_JWT_SECRET: Final = token_urlsafe(32)
 _TOKEN_LIFE: Final = timedelta(hours=6)
 _ORDERS_AT_ONCE: Final = 8
 
@@ -26,15 +28,16 @@ class DisputeChatServer(Subject):
 
     def prepare(self) -> None:
         self._command("migrate")
-        self._api_key = self._command("key", "create", "bench", "--scope", "orders:write").stdout.strip()
+        self._api_key = self._command("keys", "create", "bench", "--scope", "orders:write").stdout.strip()
 
     def command(self, port: int) -> Sequence[str]:
-        return [sys.executable, "-m", "chatserver", "serve", "--workers", "1"]
+        return [sys.executable, "-m", "chatserver", "serve"]
 
     def environment(self, port: int) -> dict[str, str]:
         return {
             "CHATSERVER_HOST": LOOPBACK,
             "CHATSERVER_PORT": str(port),
+            "CHATSERVER_WORKERS": "1",
             "CHATSERVER_MONGO_URL": self.services.mongod.url,
             "CHATSERVER_MONGO_DATABASE": self.database,
             "CHATSERVER_REDIS_URL": self.services.valkey.url,
@@ -42,6 +45,8 @@ class DisputeChatServer(Subject):
             # A person types five messages a second at most; here each stands for many.
             "CHATSERVER_MESSAGES_PER_S": "1000000",
             "CHATSERVER_MESSAGE_BURST": "1000000",
+            "CHATSERVER_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}",
+            "CHATSERVER_MONGO_DRIVER": "pymongo",
             "CHATSERVER_LOG_LEVEL": "warning",
         }
 
@@ -92,7 +97,7 @@ class DisputeChatServer(Subject):
     def _command(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """A command of the operator's."""
         command = [sys.executable, "-m", "chatserver", *arguments]
-        environment = self.environment(0)
+        environment = dict(os.environ) | self.environment(0)
         return subprocess.run(command, cwd=PROJECT, env=environment, check=check, capture_output=True, text=True)
 
 

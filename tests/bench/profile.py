@@ -32,9 +32,20 @@ class Profile:
         spy = shutil.which("py-spy", path=os.pathsep.join([beside_python, os.environ.get("PATH", "")]))
         if spy is None:
             raise RuntimeError("py-spy is not installed: pip install 'dispute-chat-server[bench]'")
-        options = ["--pid", str(pid), "--duration", str(self.seconds), "--rate", str(_RATE_HZ), "--format", "raw"]
+        # What waits without the interpreter's lock is no cost; py-spy cannot always tell it from work in another way.
+        options = [
+            "--gil",
+            "--pid",
+            str(pid),
+            "--duration",
+            str(self.seconds),
+            "--rate",
+            str(_RATE_HZ),
+            "--format",
+            "raw",
+        ]
         process = await asyncio.create_subprocess_exec(
-            *(spy, "record", "--nonblocking", *options, "--output", str(self.file)),
+            *(spy, "record", *options, "--output", str(self.file)),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -53,6 +64,8 @@ class Profile:
             for function in set(functions):
                 within[function] += int(number)
         total = max(own.total(), 1)
+        # What is in every stack is only how the program was started.
+        within -= collections.Counter({function: total for function, samples in within.items() if samples == total})
         lines = [f"{total} samples"]
         for title, counter in (("time of their own", own), ("time in them and what they call", within)):
             lines.append(f"\n{title}")
