@@ -58,7 +58,7 @@ class ConnectionEnded(ChatError):
         self.close_code = close_code
 
 
-class ConnectTimeout(ConnectionEnded):
+class ConnectTimeout(ConnectionEnded, Unavailable):
     """No connection came about in ``connect_timeout_s``; ``__cause__`` is why the last try failed."""
 
 

@@ -1,0 +1,132 @@
+"""A room in a terminal, whatever the terminal is: entries to it, commands from it."""
+
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
+from typing import Final, Protocol
+
+from chatserver.client import ChatClient, Entry, Offline, Online, Room
+from chatserver.client.events import ClientEvent
+from chatserver.protocol import Member
+from chatserver.terminal.text import Fragments, clean, entry_fragments, local_time
+from policies.vocabulary import PresenceState
+
+HISTORY_SHOWN: Final = 20
+HELP: Final = (
+    "/history [N]   show the N entries before the earliest one shown (20)",
+    "/who           show who is in the room, and who has read what",
+    "/quit, /leave  end (or Ctrl-D)",
+    "/help          show this",
+    "//...          send a text that begins with a slash",
+)
+
+
+class Display(Protocol):
+    """Where things are shown."""
+
+    def show(self, fragments: Fragments) -> None:
+        """What was asked for: an entry, an answer to a command."""
+
+    def note(self, text: str) -> None:
+        """What happened to the connection."""
+
+    def problem(self, text: str) -> None:
+        """What went wrong."""
+
+
+class UnknownCommand(Exception):
+    """A line that begins with a slash and is no command."""
+
+
+class Talk:
+    """A joined room and a display.
+
+    Args:
+        zone: time zone of the times; None is the machine's.
+    """
+
+    def __init__(self, client: ChatClient, room: Room, display: Display, zone: tzinfo | None = None) -> None:
+        self.client = client
+        self.room = room
+        self._display = display
+        self._zone = zone
+        self._earliest: int | None = None
+
+    async def show_entries(self) -> None:
+        """Show entries as they come, until the room ends.
+
+        Raises:
+            ChatError: the room may not be read any more, or the client has ended.
+        """
+        async for entry in self.room.entries():
+            self.show_entry(entry)
+
+    def show_entry(self, entry: Entry, style: str = "") -> None:
+        if self._earliest is None or entry.seq < self._earliest:
+            self._earliest = entry.seq
+        self._display.show(entry_fragments(entry, mine=self.is_mine(entry), zone=self._zone, style=style))
+
+    def is_mine(self, entry: Entry) -> bool:
+        return entry.command_id is not None and entry.author.id == self.client.user.id
+
+    def tell_connection(self, event: ClientEvent, *, first: bool) -> None:
+        """Say that the connection was lost, or that it is back."""
+        match event:
+            case Offline():
+                pause = f"{event.retry_in_s:.1f} s"
+                self._display.note(f"connection lost ({clean(event.reason)}); trying again in {pause}")
+            case Online() if not first:
+                self._display.note("connected again")
+
+    async def command(self, line: str) -> bool:
+        """Carry out a line that begins with a slash; False when it ends the talk.
+
+        Raises:
+            UnknownCommand: there is no such command.
+            ChatError: the server refused.
+        """
+        name, _, argument = line[1:].strip().partition(" ")
+        match name.lower(), argument.strip():
+            case (("quit" | "leave" | "exit" | "q"), ""):
+                return False
+            case "help", "":
+                self._say(HELP)
+            case "who", "":
+                self._say(self._who())
+            case "history", count if not count or (count.isdecimal() and int(count) > 0):
+                await self._history(int(count or HISTORY_SHOWN))
+            case _:
+                raise UnknownCommand(f"there is no such command: {clean(line)}; /help shows them")
+        return True
+
+    async def _history(self, count: int) -> None:
+        before = self._earliest if self._earliest is not None else self.room.position + 1
+        if before <= 1:
+            self._display.note("there is nothing earlier")
+            return
+        limit = min(count, self.client.limits.history_page)
+        page = await self.room.history(before=before, limit=limit)
+        for entry in page.entries:
+            self.show_entry(entry, style="class:past")
+
+    def _who(self) -> Iterable[str]:
+        for member in sorted(self.room.members.values(), key=lambda one: (one.role, one.name)):
+            cursor = self.room.cursors.get(member.user)
+            read = f", has read up to #{cursor.read}" if cursor is not None else ""
+            yield f"{member.role} {clean(member.name)}: {member.state}{self._last_seen(member)}{read}"
+
+    def _last_seen(self, member: Member) -> str:
+        at: datetime | None = member.last_seen
+        if member.state is PresenceState.ONLINE or at is None:
+            return ""
+        return f" since {local_time(at, self._zone)}"
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._display.show([("class:answer", line)])
+
+
+def message_in(line: str) -> str | None:
+    """The message that a line of input is; None for a command."""
+    if line.startswith("//"):
+        return line[1:]
+    return None if line.startswith("/") else line

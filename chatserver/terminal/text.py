@@ -1,0 +1,87 @@
+"""What the terminal shows of entries, made safe: other people's text must not command the terminal."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime, tzinfo
+from typing import Final
+
+import orjson
+
+from chatserver.client import Entry
+from policies.vocabulary import EntryKind, Role
+
+Fragments = list[tuple[str, str]]
+"""Pieces of text, each with the name of its style."""
+
+CONTINUATION: Final = "    | "
+"""Before each further line of a text, so that none can pass for an entry of its own."""
+_ESCAPES: Final = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]")
+"""Control sequences of ECMA-48, 5.3 and 5.4. Of strings such as OSC only the introducer: their text stays readable."""
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Unicode categories that are not shown: controls, direction marks, halves of characters, private use, separators."""
+_JOINERS: Final = "\u200c\u200d"
+"""Some scripts and emoji are not readable without them."""
+
+
+def clean(text: str) -> str:
+    """A text as one line without anything that a terminal would act on."""
+    return " ".join(clean_lines(text))
+
+
+def clean_lines(text: str) -> list[str]:
+    """A text's lines without anything that a terminal would act on; at least one."""
+    plain = _ESCAPES.sub("", text)
+    return [_visible(line.expandtabs(4)) for line in plain.splitlines()] or [""]
+
+
+def _visible(line: str) -> str:
+    return "".join(char for char in line if char in _JOINERS or unicodedata.category(char) not in _HIDDEN)
+
+
+def entry_fragments(entry: Entry, *, mine: bool, zone: tzinfo | None, style: str = "") -> Fragments:
+    """An entry as lines of the terminal.
+
+    Args:
+        mine: the user wrote it: it is marked as stored.
+        zone: time zone of the times; None is the machine's.
+        style: of everything but the author.
+    """
+    role = clean(entry.author.role)
+    role_style = f"class:role.{role}" if role in set(Role) else ""
+    head: Fragments = [
+        (style or "class:time", f"{local_time(entry.at, zone)} "),
+        (style or "class:seq", f"#{entry.seq} "),
+        (role_style, f"{role} {clean(entry.author.name)}"),
+        (style, ": "),
+    ]
+    first, *rest = _content(entry)
+    lines: Fragments = [(style, first), *((style, f"\n{CONTINUATION}{line}") for line in rest)]
+    return [*head, *lines, *([("class:stored", " \u2713")] if mine else [])]
+
+
+def plain(fragments: Iterable[tuple[str, str]]) -> str:
+    """Fragments without their styles."""
+    return "".join(text for _, text in fragments)
+
+
+def local_time(at: datetime, zone: tzinfo | None) -> str:
+    return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _content(entry: Entry) -> list[str]:
+    if entry.erased:
+        return ["(erased)"]
+    if entry.withheld and not entry.body:
+        return ["(withheld)"]
+    lines = clean_lines(entry.text)
+    reply_to = entry.body.get("reply_to")
+    if isinstance(reply_to, int):
+        lines[0] = f"(to #{reply_to}) {lines[0]}"
+    if entry.kind != EntryKind.MESSAGE:
+        facts = {name: value for name, value in entry.body.items() if name not in ("text", "reply_to")}
+        told = clean(orjson.dumps(facts).decode()) if facts else ""
+        lines[0] = " ".join(part for part in (f"[{clean(entry.kind)}]", lines[0], told) if part)
+    if entry.withheld:
+        lines[0] = f"(withheld from the other side) {lines[0]}"
+    return lines
