@@ -10,8 +10,8 @@ seq 5 from a primary that then lost it would put its own entry at 6, and leave a
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -147,12 +147,15 @@ class Database:
             await self._client.drop_database(self.name)
 
     async def close(self) -> None:
-        """Wait for what was started, then disconnect."""
+        """Wait for what was started, then disconnect. Nobody hears of it when MongoDB does not."""
         while self._running:
             await asyncio.wait(self._running)
-        closing = self._client.close()
-        if closing is not None:  # Motor closes at once
-            await closing
+        with contextlib.suppress(Unavailable), pymongo.timeout(self._timeout_s):
+            async with _edge(self._timeout_s):
+                if self._motor:  # says goodbye to MongoDB in the thread that calls it
+                    await asyncio.to_thread(self._client.close)
+                else:
+                    await self._client.close()
 
     def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -299,7 +302,7 @@ class Collection:
                 await self._collection.create_indexes(list(indexes))
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _edge(timeout_s: float | None) -> AsyncIterator[None]:
     """Where the drivers' errors end. The bound here is for what the driver's own does not cover: Motor's queue of
     threads, for one, which all wait when MongoDB is silent."""
@@ -314,7 +317,7 @@ async def _edge(timeout_s: float | None) -> AsyncIterator[None]:
         raise Unavailable("The database is not available.") from error
 
 
-def _no_limit() -> AbstractContextManager[None]:
+def _no_limit() -> contextlib.AbstractContextManager[None]:
     """Lifts the client's timeoutMS; None would mean "the client's own"."""
     return pymongo.timeout(0)
 

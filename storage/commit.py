@@ -14,6 +14,10 @@ What keeps a room's log free of holes:
   nor is what is submitted later but linked to an entry whose append failed.
 * An append whose outcome is unknown may still be written later. That is safe: its place is taken by at most one entry,
   and only by one whose predecessor was there.
+
+Whoever lost reads what it lost against: MongoDB answers an insert with w=majority, also one that failed on a unique key,
+only when everything it met is on a majority, and so visible to ``RoomLog``'s reads. (Where it cannot wait for that it
+says so, and the outcome is unknown.)
 """
 
 import asyncio
@@ -150,11 +154,10 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         append = _Append(entries, loop.create_future())
-        if self._closed or self._waiting >= self._most_waiting:
-            append.end(0, Unavailable("The server is too busy to write this now.", retry_after_ms=1000))
-            return append.future
-        if entries[0].prev_hash in self._doubtful:
-            append.end(0, _predecessor_lost(append))
+        refusal = self._refusal(append)
+        if refusal is not None:
+            append.end(0, refusal)
+            self._give_up(append)
             return append.future
         self._waiting += 1
         line = self._lines.get(append.room)
@@ -180,6 +183,13 @@ class GroupCommit:
             if self._commits:
                 await asyncio.wait(self._commits)
             await asyncio.sleep(0)  # lets what is scheduled start
+
+    def _refusal(self, append: _Append) -> HeadMoved | Unavailable | None:
+        if self._closed or self._waiting >= self._most_waiting:
+            return Unavailable("The server is too busy to write this now.", retry_after_ms=1000)
+        if append.entries[0].prev_hash in self._doubtful:
+            return _predecessor_lost(append)
+        return None
 
     def _make_ready(self, room: RoomId) -> None:
         line = self._lines[room]

@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Literal
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
 from storage.room_log import RoomLog
 from storage.schema import migrate
+from tests.storage.faults import FaultyMongod
 
 Driver = Literal["motor", "pymongo"]
 
@@ -50,3 +52,26 @@ async def commit(database: Database) -> AsyncIterator[GroupCommit]:
 @pytest.fixture
 def log(database: Database, commit: GroupCommit) -> RoomLog:
     return RoomLog(database, commit)
+
+
+@pytest.fixture(scope="session")
+def faulty_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A MongoDB that fails when it is told to; see ``faults.failing``."""
+    with FaultyMongod(tmp_path_factory.mktemp("faulty")) as mongod:
+        yield mongod.url
+
+
+@pytest.fixture
+async def faulty_database(mongo: MongoConfig, faulty_url: str) -> AsyncIterator[Database]:
+    database = open_database(replace(mongo, url=faulty_url))
+    await migrate(database)
+    yield database
+    await database.drop()
+    await database.close()
+
+
+@pytest.fixture
+async def faulty(faulty_database: Database) -> AsyncIterator[RoomLog]:
+    group = GroupCommit(faulty_database)
+    yield RoomLog(faulty_database, group)
+    await group.close()
