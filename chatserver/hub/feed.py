@@ -13,8 +13,11 @@ A join, on a feed of any state, goes like this, with nothing awaited from step 3
     position = Position()                        # 1. among the members before the read: what arrives is held
     head, page = await read(room)                # 2. after the subscription to the room's channel was confirmed
     deliver_to_members(feed.start(head))         # 3. the first read starts the feed, a later one tells it the head
-    live = position.go_live(head, feed.position) # 4. None: the read was stale, go to 2
+    live = position.go_live(max(head, after), feed.position)  # 4. None: the read was stale, go to 2
     send(joined(head, page)), send(live)         # 5.
+
+``after`` is what a client that resumes says it has. It is believed for the client's own position only, never for the
+head: a client that claims more than there is hears nothing until the room is there.
 
 What can go wrong, under the name that the tests use:
 
@@ -27,6 +30,8 @@ What can go wrong, under the name that the tests use:
 * stale sweep: a head older than the position. It is ignored.
 * stale fetch: a read returns less than is known to exist. What it brought is used; the rest is fetched after a pause.
 * failed fetch: MongoDB does not answer. The next attempt waits, longer each time.
+* phantom head: a notification of an entry that is not in the log. Each read for it is a stale fetch, so it costs one
+  read every ``LONGEST_PAUSE_S`` and holds back nothing.
 * stale join: a member's read is older than what the hub handed out before the member was there. It must read again.
 * late join: entries come while a member's read is under way. They are held and follow the read's head.
 * ahead: a member's read is newer than the stream. What the stream brings up to that head is skipped for this member.
@@ -253,7 +258,7 @@ class Position(Generic[E]):
         """The join's read reached ``head``: what was held after it follows, then the stream.
 
         Args:
-            head: the last seq of what the member is given as read.
+            head: the last seq that the member has with its read.
             delivered: the feed's position now.
 
         Returns the held entries after ``head``, or None when the read is older than what the hub has handed out
@@ -265,10 +270,9 @@ class Position(Generic[E]):
         held = self._held
         if held is None:
             raise RuntimeError("the member is live already")
-        first = held[0].seq if held else head + 1
-        fresh = held[max(0, head + 1 - first) :]
+        fresh = held[max(0, head + 1 - held[0].seq) :] if held else []
         seq = head + len(fresh)
-        if head + 1 < first or seq < delivered:
+        if seq < delivered:
             return None
         self.seq = seq
         self._held = None

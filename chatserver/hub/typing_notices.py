@@ -46,6 +46,11 @@ class TypingNotices:
         self._stopped: OrderedDict[tuple[RoomId, UserId], float] = OrderedDict()
 
     @property
+    def remembered(self) -> int:
+        """Users (times rooms) that take memory; at most twice the capacity."""
+        return len(self._typing) + len(self._stopped)
+
+    @property
     def next_at(self) -> float | None:
         """When `lapsed` has something to do next; None while nobody types."""
         return next(iter(self._typing.values())).until if self._typing else None
