@@ -269,6 +269,7 @@ class Hub:
         live.openers -= 1
         if live.openers == 0:
             del self.live[live.id]
+            self.notices.closed(live.id)
             self._partition_rooms[live.partition] -= 1
             self.metrics.rooms.set(len(self.live))
 

@@ -109,6 +109,10 @@ class Notices:
         self._seen[(live.id, user)] = self._clock.now()
         self._flush_soon()
 
+    def closed(self, room: RoomId) -> None:
+        """The room is out of service on this process."""
+        self._ledger.forget_room(room)
+
     def _flush_soon(self) -> None:
         if self._flush_timer is None:
             self._flush_timer = self._loop.call_later(self._flush_s, lambda: self._spawn(self.flush()))
