@@ -49,10 +49,6 @@ class Job:
     every_s: float
     run: Callable[[], Awaitable[None]]
 
-    @property
-    def lease(self) -> timedelta:
-        return timedelta(seconds=max(SHORTEST_LEASE_S, LEASE_PERIODS * self.every_s))
-
 
 class WorkerMetrics:
     """What a worker has done."""
@@ -76,6 +72,7 @@ class Worker:
         holder: name of this worker, unlike any other's.
         clock: the time that leases are counted in; the workers' clocks should agree within a second or two.
         uniform: a random number between two, such as ``random.Random().uniform``.
+        shortest_lease_s: a lease lasts this long, or three periods of the job where that is longer.
     """
 
     def __init__(
@@ -86,6 +83,7 @@ class Worker:
         clock: Clock,
         uniform: Callable[[float, float], float],
         metrics: WorkerMetrics,
+        shortest_lease_s: float = SHORTEST_LEASE_S,
     ) -> None:
         self._jobs = jobs
         self._leases = leases
@@ -93,12 +91,16 @@ class Worker:
         self._clock = clock
         self._uniform = uniform
         self._metrics = metrics
+        self._shortest_lease_s = shortest_lease_s
 
     async def run(self) -> None:
         """Work until cancelled, then give the leases back."""
         async with asyncio.TaskGroup() as group:
             for job in self._jobs:
                 group.create_task(self._repeat(job), name=job.name)
+
+    def _lease(self, job: Job) -> timedelta:
+        return timedelta(seconds=max(self._shortest_lease_s, LEASE_PERIODS * job.every_s))
 
     async def _repeat(self, job: Job) -> None:
         try:
@@ -113,7 +115,7 @@ class Worker:
         """Run a job if this worker has, or gets, its lease."""
         outcome = "done"
         try:
-            if not await self._leases.acquire(job.name, self._holder, self._clock.now(), job.lease):
+            if not await self._leases.acquire(job.name, self._holder, self._clock.now(), self._lease(job)):
                 return
             if not await self._run_leased(job):
                 outcome = "lost"
@@ -147,17 +149,18 @@ class Worker:
 
     async def _keep_lease(self, job: Job) -> None:
         """Renew the lease; comes back when it is lost, or about to be."""
-        expires_at = self._clock.now() + job.lease
-        pause = job.lease.total_seconds() / LEASE_PERIODS
+        lease = self._lease(job)
+        expires_at = self._clock.now() + lease
+        pause = lease / LEASE_PERIODS
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause.total_seconds())
             now = self._clock.now()
             try:
-                if not await self._leases.renew(job.name, self._holder, now, job.lease):
+                if not await self._leases.renew(job.name, self._holder, now, lease):
                     return
-                expires_at = now + job.lease
+                expires_at = now + lease
             except Unavailable:
-                if self._clock.now() + timedelta(seconds=pause) >= expires_at:
+                if self._clock.now() + pause >= expires_at:
                     return
 
 

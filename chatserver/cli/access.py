@@ -23,7 +23,7 @@ STAFF_ROLES: Final = ("agent", "senior_agent", "auditor")
 def _duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text)
     if not found or int(found[1]) == 0:
-        raise typer.BadParameter("a duration looks like 90s, 15m, 12h or 30d")
+        raise Failure(ExitCode.USAGE, [f"--ttl: {text!r} is no duration; one looks like 90s, 15m, 12h or 30d"])
     return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
 
 
@@ -31,9 +31,7 @@ def token(
     sub: Annotated[str, typer.Option(help="The user's id.")],
     role: Annotated[str | None, typer.Option(help="For staff: agent, senior_agent or auditor.")] = None,
     name: Annotated[str | None, typer.Option(help="The name that others see.")] = None,
-    ttl: Annotated[
-        timedelta, typer.Option(parser=_duration, metavar="DURATION", help="How long it is good: 90s, 15m, 12h, 30d.")
-    ] = timedelta(hours=1),
+    ttl: Annotated[str, typer.Option(metavar="DURATION", help="How long it is good: 90s, 15m, 12h, 30d.")] = "1h",
     config: Config = None,
     data: Data = None,
 ) -> None:
@@ -43,6 +41,7 @@ def token(
     """
     if role is not None and role not in STAFF_ROLES:
         raise Failure(ExitCode.USAGE, [f"--role: {role!r} is none of {', '.join(STAFF_ROLES)}"])
+    lasting = _duration(ttl)
     settings = configuration(config, data).settings
     secret = settings.jwt_secret.get_secret_value()
     if not secret:
@@ -54,7 +53,7 @@ def token(
             secret,
             sub,
             now=datetime.now(UTC) if data is None else _instance_time(data),
-            ttl=ttl,
+            ttl=lasting,
             name=name,
             role=Role(role) if role else None,
             issuer=settings.jwt_issuer,

@@ -41,6 +41,7 @@ def explain(error: Exception) -> Failure | None:
     from chatserver.configuration import ConfigurationError, hide_credentials
     from chatserver.embedded import EmbeddedError
     from chatserver.instance import NoInstance
+    from chatserver.serve import CannotListen
     from chatserver.tracing import TracingUnavailable
     from policies.errors import ChatError, Unavailable
     from storage.errors import UnusableDatabase
@@ -52,7 +53,7 @@ def explain(error: Exception) -> Failure | None:
             return Failure(ExitCode.USAGE, error.lines)
         case TracingUnavailable():
             return Failure(ExitCode.USAGE, [str(error)])
-        case EmbeddedError():
+        case EmbeddedError() | CannotListen():
             return Failure(ExitCode.CANNOT_START, str(error).splitlines())
         case NoInstance() | Unavailable() | UnusableDatabase():
             return Failure(ExitCode.UNAVAILABLE, [hide_credentials(str(error))])

@@ -60,6 +60,7 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
     from storage.chain import Verification
     from storage.commit import GroupCommit
     from storage.room_log import RoomLog
+    from storage.rooms import Rooms
 
     checked = broken = entries = 0
     async with connected(settings) as database:
@@ -73,17 +74,21 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
                     say(f"{room}: broken at entry {found.seq} ({_MEANINGS[found.kind]})")
                     broken += 1
                     break
-            if not verification.head.seq and not broken and named:
-                raise Failure(ExitCode.FAILED, [f"room {room} has no entries"])
             entries += verification.head.seq
             checked += 1
 
         if named:
             for room in named:
+                if await Rooms(database).facts(RoomId(room)) is None:
+                    raise Failure(ExitCode.FAILED, [f"there is no room {room}"])
                 await check(RoomId(room))
         else:
             async for room_id in log.rooms_with_entries():
                 await check(room_id)
     verdict = f"{broken} broken" if broken else "all hold"
-    say(f"{checked} {'room' if checked == 1 else 'rooms'}, {entries} entries verified: {verdict}")
+    say(f"{_count(checked, 'room', 'rooms')}, {_count(entries, 'entry', 'entries')} verified: {verdict}")
     return broken
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
