@@ -4,7 +4,6 @@ Label values come from closed vocabularies only, so the number of series is boun
 touches are bound once, as attributes: counting costs one addition under a lock.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -16,7 +15,6 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 
-MongoOperation = Literal["append", "read", "cursors", "orders", "heads", "auth"]
 AuthFailure = Literal["token", "token_expired", "revoked", "api_key", "limited"]
 
 
@@ -72,11 +70,9 @@ class Metrics:
         self.rooms = self._gauge("rooms", "Rooms that at least one connection of the process has joined.")
         self.connects = self._counter("connects", "WebSocket connections that said who they are.")
         self._closes = self._counter("closes", "WebSocket connections closed by the server, by close code.", ("code",))
-        self._frames_in = self._counter("frames_received", "Frames from clients, by type.", ("type",))
-        self._refusals = self._counter("errors", "Error answers to clients, by code.", ("code",))
+        self._refusals = self._counter("errors", "Error frames to clients, by code.", ("code",))
         self.deliveries = self._counter("deliveries", "Entries handed to a connection.")
         self.gaps_repaired = self._counter("gaps_repaired", "Holes in what the bus delivered, filled from MongoDB.")
-        self.duplicates_dropped = self._counter("duplicates_dropped", "Entries that arrived again and were dropped.")
         self.tails_repaired = self._counter(
             "tails_repaired", "Rooms whose newest entries only the sweep of heads found."
         )
@@ -103,9 +99,6 @@ class Metrics:
         self.bus_published = entries.labels("published")
         self.bus_received = entries.labels("received")
         self.bus_dropped = entries.labels("dropped")
-        self.bus_resubscribed = self._counter(
-            "bus_resubscribed", "Subscriptions that Redis lost and that were renewed."
-        )
         self.bus_alive = self._gauge("bus_alive", "Processes whose Redis subscriptions are known to work.")
         self._redis_errors = self._counter("redis_errors", "Failed Redis operations, by purpose.", ("operation",))
 
@@ -123,14 +116,11 @@ class Metrics:
         self._closes.labels(str(code)).inc()
 
     def refused(self, code: str) -> None:
-        """An error answer with a code of ``policies.errors.ErrorCode``."""
+        """An error frame with a code of ``policies.errors.ErrorCode``."""
         self._refusals.labels(code).inc()
 
-    def frame_counter(self, kind: str) -> Callable[[], None]:
-        """What counts a received frame; to be bound once per type of ``chatserver.protocol.ClientFrame``."""
-        return self._frames_in.labels(kind).inc
-
-    def mongo_failed(self, operation: MongoOperation) -> None:
+    def mongo_failed(self, operation: str) -> None:
+        """An operation on MongoDB had no outcome; ``operation`` is a word of the code, never data."""
         self._mongo_errors.labels(operation).inc()
 
     def redis_failed(self, operation: str) -> None:

@@ -17,6 +17,8 @@ class Span(Protocol):
 
     def set_attribute(self, key: str, value: Attribute) -> None: ...
 
+    def update_name(self, name: str) -> None: ...
+
 
 class TracingUnavailable(RuntimeError):
     """Traces are configured, but what sends them is not installed."""
@@ -24,6 +26,9 @@ class TracingUnavailable(RuntimeError):
 
 class _NoSpan:
     def set_attribute(self, key: str, value: Attribute) -> None:
+        pass
+
+    def update_name(self, name: str) -> None:
         pass
 
 

@@ -76,7 +76,8 @@ def create_api(services: Services, lifespan: Lifespan | None = None, routes: Seq
         api.include_router(part.router(services))
     if settings.sandbox:
         api.include_router(sandbox.router(services))
-    api.include_router(docs.router(openapi_document(api), asyncapi.document(settings, services.version)))
+    documents = docs.Documents(lambda: openapi_document(api), lambda: asyncapi.document(settings, services.version))
+    api.include_router(docs.router(documents))
     return api
 
 

@@ -70,6 +70,7 @@ class Exchange:
                 return
             with self._tracing.span(scope["method"], {"http.request.method": scope["method"]}, headers) as span:
                 status = await self._answer(scope, receive, send, request_id)
+                span.update_name(f"{scope['method']} {_route(scope)}")
                 span.set_attribute("http.response.status_code", status)
                 span.set_attribute("http.route", _route(scope))
                 span.set_attribute("request_id", request_id)

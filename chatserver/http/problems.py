@@ -72,8 +72,8 @@ def problem(
     response = Response(
         orjson.dumps(document.model_dump(exclude_none=True), default=str), status, headers, media_type=MEDIA_TYPE
     )
-    if retry_after_ms is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_ms / 1000)))
+    if temporary or retry_after_ms is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil((retry_after_ms or 0) / 1000)))
     if code is ErrorCode.TOKEN_EXPIRED:
         response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token", error_description="expired"'
     elif code is ErrorCode.UNAUTHENTICATED:

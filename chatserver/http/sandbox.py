@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, PlainSerializer
 
 from chatserver.auth import mint
+from chatserver.http.gate import bounded_route
 from chatserver.http.problems import described
 from chatserver.http.services import Services
 from policies.errors import BadRequest, ErrorCode
@@ -41,7 +42,12 @@ class ClockTime(BaseModel):
 
 def router(services: Services) -> APIRouter:
     """``/v1/sandbox``. Anyone who reaches it can be anyone: only to be added in sandbox mode."""
-    routes = APIRouter(prefix="/v1/sandbox", tags=["sandbox"], responses=described(ErrorCode.BAD_REQUEST))
+    routes = APIRouter(
+        prefix="/v1/sandbox",
+        tags=["sandbox"],
+        route_class=bounded_route(services.settings.http_body_bytes),
+        responses=described(ErrorCode.BAD_REQUEST),
+    )
 
     @routes.post("/tokens", summary="Mint a user's token")
     async def mint_token(wanted: TokenWanted) -> Token:

@@ -1,5 +1,6 @@
 """Orders over HTTP."""
 
+import json
 from typing import Any
 
 import pytest
@@ -162,8 +163,6 @@ async def test_half_a_surrogate_pair_is_refused_wherever_it_is(back_end: Caller,
 
 def httpx_body(body: dict[str, Any], overlay: str) -> bytes:
     """JSON of a body with a piece of JSON text laid over it, escapes as they are."""
-    import json
-
     inner = ", ".join(f'"{name}": {json.dumps(value)}' for name, value in body.items() if f'"{name}"' not in overlay)
     return ("{" + inner + ", " + overlay[1:]).encode()
 

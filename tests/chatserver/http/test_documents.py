@@ -1,0 +1,173 @@
+"""The documents that describe the server, as machines and people get them."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from openapi_spec_validator import validate
+
+from chatserver.http.docs_page import CSP, STYLE, markdown, page
+from policies.errors import ErrorCode
+from tests.chatserver.http.conftest import Backstage, Caller, Calling, with_settings
+
+
+@pytest.fixture
+async def openapi(calling: Calling) -> dict[str, Any]:
+    document: dict[str, Any] = (await calling().get("/openapi.json")).json()
+    return document
+
+
+async def test_the_openapi_document_is_valid(openapi: dict[str, Any]) -> None:
+    validate(openapi)
+
+
+async def test_every_route_of_the_contract_is_described(openapi: dict[str, Any]) -> None:
+    routes = {(method, path) for path, item in openapi["paths"].items() for method in item}
+    assert routes == {
+        ("put", "/v1/orders/{order_id}"),
+        ("get", "/v1/orders/{order_id}"),
+        ("post", "/v1/orders/{order_id}/events"),
+        ("get", "/v1/rooms"),
+        ("get", "/v1/rooms/{room}/entries"),
+        ("get", "/healthz"),
+        ("get", "/readyz"),
+        ("get", "/metrics"),
+    }
+
+
+async def test_every_route_of_the_api_says_how_it_fails(openapi: dict[str, Any]) -> None:
+    for path, item in openapi["paths"].items():
+        for operation in item.values():
+            assert "422" not in operation["responses"]
+            if path.startswith("/v1/"):
+                assert operation["security"]
+                problem = operation["responses"]["401"]["content"]["application/problem+json"]
+                assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+async def test_the_sandbox_is_described_where_there_is_one(backstage: Backstage) -> None:
+    api = with_settings(backstage, sandbox=True, public_url="https://chat.example")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://test") as client:
+        document = (await client.get("/openapi.json")).json()
+    validate(document)
+    assert document["servers"] == [{"url": "https://chat.example"}]
+    assert "security" not in document["paths"]["/v1/sandbox/tokens"]["post"]
+
+
+async def test_answers_are_as_described(openapi: dict[str, Any], backstage: Backstage, back_end: Caller) -> None:
+    def check(instance: object, schema: str) -> None:
+        jsonschema.validate(instance, {"$ref": f"#/components/schemas/{schema}", "components": openapi["components"]})
+
+    path = f"/v1/orders/{backstage.order_id}"
+    check((await back_end.put(path, backstage.report())).json(), "OrderView")
+    event = {"id": "e", "type": "delivered", "at": "2026-01-31T08:00:00Z"}
+    check((await back_end.post(f"{path}/events", event)).json(), "EventView")
+    check((await back_end.get(f"/v1/rooms/{backstage.room}/entries")).json(), "EntryPage")
+    check((await back_end.get("/v1/rooms")).json(), "Problem")
+    check((await back_end.put(path, {})).json(), "Problem")
+
+
+async def test_the_documents_may_be_kept_for_a_while(calling: Calling) -> None:
+    for path in ("/openapi.json", "/asyncapi.json", "/docs"):
+        response = await calling().get(path)
+        assert response.status_code == 200
+        assert response.headers["cache-control"] == "public, max-age=300"
+        assert response.content == (await calling().get(path)).content
+
+
+class Page(HTMLParser):
+    """Reads a page as a browser would: what it links to, loads and runs."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.anchors: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag != "meta":
+            self.open.append(tag)
+        for name, value in attrs:
+            self.attributes.add(name)
+            if name == "id":
+                self.anchors.append(value or "")
+            if name == "href":
+                self.links.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+async def test_the_page_is_whole_and_loads_nothing(calling: Calling) -> None:
+    response = await calling().get("/docs")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"] == CSP
+    read = Page(response.text)
+    assert read.open == []
+    assert not read.tags & {"script", "img", "link", "iframe", "object", "form", "base"}
+    assert read.attributes <= {"lang", "charset", "name", "content", "id", "class", "href"}
+    assert len(read.anchors) == len(set(read.anchors))
+    for link in read.links:
+        assert link in ("/openapi.json", "/asyncapi.json") or link.removeprefix("#") in read.anchors, link
+    assert {code.value for code in ErrorCode} <= set(read.anchors), "where problem documents point"
+    assert STYLE in response.text
+
+
+async def test_the_page_names_all_routes_and_frames(calling: Calling, openapi: dict[str, Any]) -> None:
+    text = (await calling().get("/docs")).text
+    asyncapi = (await calling().get("/asyncapi.json")).json()
+    for path in openapi["paths"]:
+        assert path in text
+    for name in (*asyncapi["components"]["messages"], *openapi["components"]["schemas"]):
+        assert name in text
+
+
+def test_everything_in_the_page_is_escaped() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    schema = {
+        "description": evil,
+        "properties": {evil: {"type": evil, "description": evil, "pattern": evil}, "e": {"enum": [evil]}},
+    }
+    openapi = {
+        "info": {"title": evil, "description": f"{evil} `{evil}` **{evil}**\n\n| {evil} |\n|---|\n| {evil} |"},
+        "paths": {
+            evil: {
+                "get": {
+                    "summary": evil,
+                    "description": evil,
+                    "parameters": [{"name": evil, "in": evil, "schema": {"const": evil}, "description": evil}],
+                    "requestBody": {"content": {evil: {"schema": {"$ref": f"#/x/{evil}"}}}},
+                    "responses": {evil: {"description": evil, "content": {}}},
+                }
+            }
+        },
+        "components": {"schemas": {evil: schema}},
+    }
+    asyncapi = {
+        "info": {"description": evil},
+        "channels": {evil: {"address": evil}},
+        "operations": {evil: {"messages": [{"$ref": evil}], "reply": {"messages": [{"$ref": evil}]}}},
+        "components": {
+            "messages": {evil: {"payload": {"type": "array", "items": evil}, "examples": [{"payload": {evil: evil}}]}},
+            "schemas": {evil: {"anyOf": [{"type": evil}, {}]}},
+        },
+    }
+    text = page(openapi, asyncapi)
+    assert "script" not in Page(text).tags
+    assert Page(text).attributes <= {"lang", "charset", "name", "content", "id", "class", "href"}
+
+
+def test_the_markdown_of_descriptions() -> None:
+    text = markdown("One `a<b` **bold**\nline.\n\n| a | b |\n|---|---|\n| `1` | 2 |\n\n")
+    assert re.sub(r"<div.*?>|</div>", "", text) == (
+        "<p>One <code>a&lt;b</code> <strong>bold</strong> line.</p>"
+        "<table><thead><tr><th>a</th><th>b</th></tr></thead>"
+        "<tbody><tr><td><code>1</code></td><td>2</td></tr></tbody></table>"
+    )
