@@ -1,6 +1,7 @@
 """Points in time as the record keeps them: UTC, whole milliseconds."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 def instant(at: datetime) -> datetime:
@@ -10,6 +11,7 @@ def instant(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
+@lru_cache(maxsize=256)  # an entry's time is written for its hash, its reader and its author's answer
 def rfc3339(at: datetime) -> str:
     """A UTC time as RFC 3339 with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
     return at.isoformat(timespec="milliseconds")[:23] + "Z"

@@ -1,5 +1,6 @@
 """The way out to one client, with a bound on what may wait in it."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -11,12 +12,40 @@ from chatserver.metrics import Metrics
 
 DRAIN_BYTES: Final = 32 * 1024
 """What is handed to the transport at once when it can take more; below the socket's high-water mark."""
+TURN_MAX: Final = 64
+"""Frames that are written together; more would wait where nothing counts them."""
 HOLD_CONGESTED: Final = 1
 """The client does not take what it is sent."""
 HOLD_BACKLOG: Final = 2
 """Too many of its frames wait for a command that is under way."""
 HOLD_FLOOD: Final = 4
 """It goes on after being refused again and again."""
+
+
+class Turn:
+    """The pipes that were given frames in this turn of the event loop; their frames are written when it ends.
+
+    What a client gets in one turn (an acknowledgement and its own entry, a burst of a busy room) then costs one write,
+    and a write is the most expensive step on the way of a message.
+
+    Args:
+        call_soon: runs a function when this turn of the loop is over.
+    """
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self._pipes: list[Pipe] = []
+
+    def add(self, pipe: "Pipe") -> None:
+        """A pipe was given the first frame of this turn."""
+        if not self._pipes:
+            self._call_soon(self._end)
+        self._pipes.append(pipe)
+
+    def _end(self) -> None:
+        pipes, self._pipes = self._pipes, []
+        for pipe in pipes:
+            pipe.flush()
 
 
 class Pipe:
@@ -26,13 +55,26 @@ class Pipe:
     take its answers, or asks faster than it is answered, is best slowed down by TCP.
 
     Args:
+        turn: of the loop that the socket is on.
         max_frames, max_bytes: what may wait; see ``Outbound``.
     """
 
-    __slots__ = ("_holds", "_max_bytes", "_max_frames", "_metrics", "_outbound", "_socket", "closed")
+    __slots__ = (
+        "_frames",
+        "_holds",
+        "_max_bytes",
+        "_max_frames",
+        "_metrics",
+        "_outbound",
+        "_socket",
+        "_turn",
+        "closed",
+    )
 
-    def __init__(self, socket: FrameSocket, max_frames: int, max_bytes: int, metrics: Metrics) -> None:
+    def __init__(self, socket: FrameSocket, turn: Turn, max_frames: int, max_bytes: int, metrics: Metrics) -> None:
         self._socket = socket
+        self._turn = turn
+        self._frames: list[bytes] | None = None  # of this turn
         self._max_frames = max_frames
         self._max_bytes = max_bytes
         self._metrics = metrics
@@ -45,12 +87,24 @@ class Pipe:
         """Send a ready frame. One that may be lost (``ephemeral``) is, when the client reads too slowly."""
         if self.closed:
             return
-        if self._outbound is None:
-            if self._socket.writable:
-                self._socket.write(frame)
-                return
+        if self._outbound is not None:
+            self._queue(self._outbound, frame, ephemeral)
+        elif self._frames is not None:
+            self._frames.append(frame)
+            if len(self._frames) >= TURN_MAX:
+                self.flush()
+        elif self._socket.writable:
+            self._frames = [frame]
+            self._turn.add(self)
+        else:
             self._outbound = Outbound(self._max_frames, self._max_bytes)
-        self._queue(self._outbound, frame, ephemeral)
+            self._queue(self._outbound, frame, ephemeral)
+
+    def flush(self) -> None:
+        """The turn is over: write what it brought."""
+        frames, self._frames = self._frames, None
+        if frames is not None:
+            self._socket.write_many(frames)
 
     def tell(self, frame: dict[str, Any]) -> None:
         """Send a frame that is for this client alone."""
@@ -59,6 +113,7 @@ class Pipe:
     def close(self, code: CloseCode, reason: str) -> None:
         """Close the connection; frames that still wait are dropped, the client resumes from the log."""
         if not self.closed:
+            self.flush()
             self.closed = True
             self._outbound = None
             self._metrics.closed(code)
@@ -91,7 +146,7 @@ class Pipe:
     def lost(self) -> None:
         """The connection is gone."""
         self.closed = True
-        self._outbound = None
+        self._outbound = self._frames = None
 
     def _queue(self, outbound: Outbound, frame: bytes, ephemeral: bool) -> None:
         dropped = outbound.dropped

@@ -79,7 +79,7 @@ class Session:
 
     def __init__(self, hub: Hub, socket: FrameSocket, session_id: str, address: str, header_token: str | None) -> None:
         self._hub = hub
-        self._pipe = Pipe(socket, hub.settings.queue_frames, hub.settings.queue_bytes, hub.metrics)
+        self._pipe = Pipe(socket, hub.turn, hub.settings.queue_frames, hub.settings.queue_bytes, hub.metrics)
         self._loop = asyncio.get_running_loop()
         self.session_id = session_id
         self._address = address

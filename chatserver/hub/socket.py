@@ -203,22 +203,15 @@ class FrameSocket(asyncio.Protocol):
         if handshake is not None and handshake.early:
             self._receive_frames(bytes(handshake.early))
 
-    def write(self, frame: bytes) -> None:
-        """Write one frame made by ``text_frame``; to a closing connection it is dropped."""
+    def write_many(self, frames: list[bytes]) -> None:
+        """Write frames made by ``text_frame``, at once; to a closing connection they are dropped."""
         if self._closing:
             return
         if self._wire is not None and self._wire.extensions:
-            self._wire.send_text(payload_of(frame))
-            frame = b"".join(self._wire.data_to_send())
-        self.transport.write(frame)
-
-    def write_many(self, frames: list[bytes]) -> None:
-        """Write several frames at once."""
-        if self._wire is not None and self._wire.extensions:
             for frame in frames:
-                self.write(frame)
-        elif not self._closing:
-            self.transport.write(b"".join(frames))
+                self._wire.send_text(payload_of(frame))
+            frames = self._wire.data_to_send()
+        self.transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def close(self, code: int, reason: str = "") -> None:
         """Send a close frame; the connection is aborted when the peer does not answer in time."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chatserver.clock import Clock
+from chatserver.hub.publication import Publication
 from policies.entry import Author, Draft, Entry
 from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
 from policies.instant import rfc3339
@@ -75,7 +76,7 @@ class Desk:
     clock: Clock
     salt: Callable[[], bytes]
     message_chars: int
-    publish: Callable[[Sequence[Entry]], None]
+    publish: Callable[[Sequence[Entry]], list[Publication]]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -190,9 +191,8 @@ class RoomWriter:
         appended = entries[: outcome.appended]
         if appended:
             self._head = head_of(appended[-1])
-            self._desk.publish(appended)
-            for entry, (submission, _) in zip(appended, taken, strict=False):
-                submission.done(written(entry))
+            for publication, (submission, _) in zip(self._desk.publish(appended), taken, strict=False):
+                submission.done(Written(publication.seq, publication.entry_id, publication.at, duplicate=False))
         if outcome.failure is not None:
             self._recover(outcome.failure, taken[outcome.appended :])
         self._next()
@@ -224,7 +224,7 @@ class RoomWriter:
             if entry is None:
                 answer = Unavailable("the first answer cannot be read yet", retry_after_ms=200)
             elif same_content(entry, draft):
-                answer = written(entry, duplicate=True)
+                answer = written(entry)
             else:
                 answer = Conflict("this command id was used for something else", details={"seq": entry.seq})
         submission.done(answer)
@@ -234,7 +234,7 @@ class RoomWriter:
         with contextlib.suppress(Unavailable):  # then the refusal stands, which is also true
             found = await self._desk.log.find(self._room, submission.author_id, submission.command_id)
             if found is not None and found.body == message_body(submission):
-                answer = written(found, duplicate=True)
+                answer = written(found)
         submission.done(answer)
 
 
@@ -246,6 +246,6 @@ def message_body(submission: Submission) -> dict[str, Any]:
     return body
 
 
-def written(entry: Entry, *, duplicate: bool = False) -> Written:
-    """What the author of a durable entry is told."""
-    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate)
+def written(entry: Entry) -> Written:
+    """What the author of an entry is told when the same command comes again."""
+    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate=True)
