@@ -15,9 +15,9 @@ What keeps a room's log free of holes:
 * An append whose outcome is unknown may still be written later. That is safe: its place is taken by at most one entry,
   and only by one whose predecessor was there.
 
-Whoever lost reads what it lost against: MongoDB answers an insert with w=majority, also one that failed on a unique key,
-only when everything it met is on a majority, and so visible to ``RoomLog``'s reads. (Where it cannot wait for that it
-says so, and the outcome is unknown.)
+Whoever lost can read what it lost against: MongoDB answers an insert with w=majority, also one that failed on a unique
+key, only when everything it met is on a majority, and so visible to ``RoomLog``'s reads. (Where it cannot wait for that
+it says so, and the outcome is unknown.)
 """
 
 import asyncio
@@ -284,7 +284,9 @@ class GroupCommit:
             self._observer.conflicted(failure)
         append.end(appended, failure)
         line = self._lines[append.room]
-        if failure is not None:
+        if failure is None:
+            self._doubtful.pop(append.entries[-1].hash, None)  # for an entry that was submitted again
+        else:
             self._give_up(append)
             while line:
                 follower = line.popleft()

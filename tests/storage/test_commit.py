@@ -231,10 +231,11 @@ async def test_more_than_may_wait_is_refused_at_once(database: Database) -> None
     assert refused.appended == 0
     assert isinstance(refused.failure, Unavailable)
     assert refused.failure.retry_after_ms
-    assert await asyncio.gather(first, second) == [Outcome(1)] * 2
+    assert [await first, await second] == [Outcome(1)] * 2
     follower = await commit.submit(linked("b", room=RoomId("order-2"), head=head_of(refused_entry)))
     assert isinstance(follower.failure, HeadMoved)  # what it is linked to was not written
     assert await commit.submit([refused_entry]) == Outcome(1)
+    assert await commit.submit(linked("c", room=RoomId("order-2"), head=head_of(refused_entry))) == Outcome(1)
 
 
 async def test_close_writes_what_was_submitted(database: Database, log: RoomLog) -> None:

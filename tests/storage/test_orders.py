@@ -1,0 +1,279 @@
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from policies.entry import Entry
+from policies.errors import Conflict, NotFound, Unavailable
+from policies.order import Changes, Chargeback, OrderEvent, OrderFacts, OrderState, Payment, Seller
+from policies.room import SYSTEM, Party, RoomFacts
+from policies.vocabulary import (
+    EntryKind,
+    OrderCategory,
+    OrderEventType,
+    OrderId,
+    RoomId,
+    RoomKind,
+    Seq,
+    TrustLevel,
+    UserId,
+)
+from storage.chain import head_of, verify
+from storage.client import Database, MongoConfig, open_database
+from storage.commit import GroupCommit
+from storage.orders import Order, Orders
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+from tests.storage.making import NOW, linked, salts
+
+FACTS = OrderFacts(
+    id=OrderId("4711"),
+    buyer=Party(UserId("b"), "Bo"),
+    seller=Seller(UserId("s"), "Sue", TrustLevel.VERIFIED),
+    title="A lamp",
+    category=OrderCategory.ITEM,
+    amount=1999,
+    currency="EUR",
+    placed_at=NOW,
+    details={"colour": "red", "parts": [{"name": "bulb", "count": 2}]},
+)
+ROOM = RoomId("order-4711")
+LATER = NOW + timedelta(minutes=5)
+DELIVERED = OrderEvent("e1", OrderEventType.DELIVERED, LATER, {"carrier": "post"})
+
+
+@pytest.fixture
+def orders(database: Database, log: RoomLog) -> Orders:
+    return Orders(database, log, Rooms(database), salts())
+
+
+@pytest.fixture
+def rooms(database: Database) -> Rooms:
+    return Rooms(database)
+
+
+async def stored(log: RoomLog) -> list[Entry]:
+    entries = await log.read_after(ROOM, Seq(0), 1000)
+    assert verify(ROOM, entries) is None
+    return entries
+
+
+async def test_a_new_order_comes_with_its_room(orders: Orders, rooms: Rooms, log: RoomLog) -> None:
+    result = await orders.put(FACTS, NOW)
+    assert result.created
+    assert result.entries == ()
+    assert result.order == Order(FACTS, OrderState(), ROOM, NOW, 1)
+    assert await orders.get(FACTS.id) == result.order
+    assert await rooms.facts(ROOM) == RoomFacts(
+        ROOM, RoomKind.ORDER, FACTS.id, Party(UserId("b"), "Bo"), Party(UserId("s"), "Sue"), NOW
+    )
+    assert await stored(log) == []
+
+
+async def test_an_unknown_order(orders: Orders, rooms: Rooms) -> None:
+    assert await orders.get(OrderId("4711")) is None
+    assert await rooms.facts(ROOM) is None
+
+
+async def test_the_same_facts_again_write_nothing(orders: Orders, log: RoomLog) -> None:
+    first = await orders.put(FACTS, NOW)
+    again = await orders.put(replace(FACTS, details=dict(FACTS.details)), LATER)
+    assert not again.created
+    assert again.changes == Changes((), False)
+    assert again.entries == ()
+    assert again.order == first.order
+    assert await stored(log) == []
+
+
+async def test_changed_facts_are_told_in_the_order_room(orders: Orders, log: RoomLog) -> None:
+    await orders.put(FACTS, NOW)
+    result = await orders.put(replace(FACTS, title="A red lamp", amount=1899), LATER)
+    assert not result.created
+    assert result.changes == Changes(("title", "amount"), False)
+    assert result.order.facts.title == "A red lamp"
+    assert result.order.created_at == NOW
+    assert await orders.get(FACTS.id) == result.order
+    [entry] = await stored(log)
+    assert result.entries == (entry,)
+    assert entry.kind is EntryKind.ORDER_UPDATED
+    assert entry.author == SYSTEM
+    assert entry.at == LATER
+    assert entry.body == {"changed": ["title", "amount"]}
+
+
+async def test_other_parties_are_those_of_the_room_at_once(orders: Orders, rooms: Rooms, log: RoomLog) -> None:
+    await orders.put(FACTS, NOW)
+    result = await orders.put(replace(FACTS, buyer=Party(UserId("c"), "Cy")), LATER)
+    assert result.changes == Changes(("buyer",), True)
+    room = await rooms.facts(ROOM)
+    assert room is not None
+    assert (room.buyer, room.seller) == (Party(UserId("c"), "Cy"), Party(UserId("s"), "Sue"))
+    [entry] = await stored(log)
+    assert entry.body == {"changed": ["buyer"], "parties": {"buyer": "c", "seller": "s"}}
+
+
+async def test_a_partys_new_name_reaches_the_room(orders: Orders, rooms: Rooms) -> None:
+    await orders.put(FACTS, NOW)
+    result = await orders.put(replace(FACTS, seller=replace(FACTS.seller, name="Susan")), LATER)
+    assert not result.changes.parties
+    assert "parties" not in result.entries[0].body
+    room = await rooms.facts(ROOM)
+    assert room is not None
+    assert room.seller == Party(UserId("s"), "Susan")
+
+
+async def test_facts_that_change_back_and_forth_are_told_each_time(orders: Orders, log: RoomLog) -> None:
+    for title in ("A", "B", "A", "B"):
+        await orders.put(replace(FACTS, title=title), NOW)
+    assert [entry.body for entry in await stored(log)] == [{"changed": ["title"]}] * 3
+
+
+async def test_an_event_changes_the_state_and_is_told(orders: Orders, log: RoomLog) -> None:
+    await orders.put(FACTS, NOW)
+    result = await orders.record_event(FACTS.id, DELIVERED, LATER)
+    assert result.recorded
+    assert result.order.state == OrderState(delivered_at=LATER)
+    assert await orders.get(FACTS.id) == result.order
+    [entry] = await stored(log)
+    assert result.entries == (entry,)
+    assert entry.kind is EntryKind.ORDER_UPDATED
+    assert entry.author == SYSTEM
+    event = {"id": "e1", "type": "delivered", "at": "2026-01-31T09:35:00.250Z", "data": {"carrier": "post"}}
+    assert entry.body == {"event": event}
+
+
+async def test_the_same_event_again_changes_nothing(orders: Orders, log: RoomLog) -> None:
+    await orders.put(FACTS, NOW)
+    first = await orders.record_event(FACTS.id, DELIVERED, LATER)
+    again = await orders.record_event(FACTS.id, DELIVERED, LATER + timedelta(hours=1))
+    assert not again.recorded
+    assert again.entries == ()
+    assert again.order == first.order
+    assert len(await stored(log)) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"type": OrderEventType.CANCELED}, {"at": LATER + timedelta(milliseconds=1)}, {"data": {"carrier": "other"}}],
+)
+async def test_another_event_under_the_same_id_is_a_conflict(
+    orders: Orders, log: RoomLog, change: dict[str, Any]
+) -> None:
+    await orders.put(FACTS, NOW)
+    await orders.record_event(FACTS.id, DELIVERED, LATER)
+    with pytest.raises(Conflict):
+        await orders.record_event(FACTS.id, replace(DELIVERED, **change), LATER)
+    assert len(await stored(log)) == 1
+
+
+async def test_event_ids_are_the_orders_own(orders: Orders) -> None:
+    await orders.put(FACTS, NOW)
+    await orders.put(replace(FACTS, id=OrderId("4712")), NOW)
+    assert (await orders.record_event(FACTS.id, DELIVERED, LATER)).recorded
+    assert (await orders.record_event(OrderId("4712"), DELIVERED, LATER)).recorded
+
+
+async def test_an_event_of_an_unknown_order(orders: Orders) -> None:
+    with pytest.raises(NotFound):
+        await orders.record_event(FACTS.id, DELIVERED, LATER)
+
+
+async def test_state_comes_back_as_it_was(orders: Orders) -> None:
+    await orders.put(FACTS, NOW)
+    for number, kind in enumerate(OrderEventType):
+        await orders.record_event(FACTS.id, OrderEvent(f"e{number}", kind, NOW + timedelta(minutes=number)), LATER)
+    order = await orders.get(FACTS.id)
+    assert order is not None
+    assert order.state.chargeback is Chargeback.LOST
+    assert order.state.payment is Payment.FAILED
+    assert order.state.delivery_confirmed_at == NOW + timedelta(minutes=1)
+    assert order.version == 1 + len(OrderEventType)
+
+
+# Races
+
+
+@pytest.fixture
+async def elsewhere(mongo: MongoConfig) -> Any:
+    """The same orders on another process."""
+    database = open_database(mongo)
+    log = RoomLog(database, GroupCommit(database))
+    yield Orders(database, log, Rooms(database), salts())
+    await database.close()
+
+
+async def test_of_several_who_create_an_order_one_does(orders: Orders, elsewhere: Orders, log: RoomLog) -> None:
+    results = await asyncio.gather(*(side.put(FACTS, NOW) for side in (orders, elsewhere) * 3))
+    assert sorted(result.created for result in results) == [False] * 5 + [True]
+    assert all(result.entries == () for result in results)
+    assert await stored(log) == []
+
+
+async def test_concurrent_changes_have_an_order(orders: Orders, elsewhere: Orders, log: RoomLog) -> None:
+    await orders.put(FACTS, NOW)
+    titles = [f"title {number}" for number in range(6)]
+    results = await asyncio.gather(
+        *(
+            side.put(replace(FACTS, title=title), NOW)
+            for side, title in zip([orders, elsewhere] * 3, titles, strict=True)
+        )
+    )
+    entries = await stored(log)
+    told = sorted((result.entries[0] for result in results), key=lambda entry: entry.seq)
+    assert told == entries
+    assert len(entries) == 6
+    last = next(result for result in results if result.entries[0] == entries[-1])
+    assert await orders.get(FACTS.id) == last.order
+    assert last.order.version == 7
+
+
+async def test_events_facts_and_messages_at_once(orders: Orders, elsewhere: Orders, log: RoomLog) -> None:
+    await orders.put(FACTS, NOW)
+
+    async def chat() -> None:
+        for number in range(10):
+            while (await log.submit(linked(str(number), room=ROOM, head=await log.head(ROOM)))).failure:
+                pass
+
+    reported = [OrderEvent(f"e{number}", OrderEventType.PAYMENT_HELD, NOW) for number in range(4)]
+    await asyncio.gather(
+        chat(),
+        *(side.record_event(FACTS.id, event, NOW) for event in reported for side in (orders, elsewhere)),
+        orders.put(replace(FACTS, title="A red lamp"), NOW),
+    )
+    entries = await stored(log)
+    assert len(entries) == 10 + 4 + 1
+    events = [entry.body["event"]["id"] for entry in entries if "event" in entry.body]
+    assert sorted(events) == ["e0", "e1", "e2", "e3"]
+    order = await orders.get(FACTS.id)
+    assert order is not None
+    assert order.facts.title == "A red lamp"
+    assert order.state.payment is Payment.HELD
+    assert order.version == 1 + 4 + 1
+
+
+async def test_an_order_whose_room_never_stands_still_is_given_up_for_now(
+    orders: Orders, log: RoomLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounded: somebody else's entry comes first at each attempt."""
+    await orders.put(FACTS, NOW)
+    read_head = RoomLog.head
+
+    async def overtaken(self: RoomLog, room: RoomId) -> Any:
+        head = await read_head(self, room)
+        [entry] = linked(f"overtaking-{head.seq}", room=room, head=head)
+        await self.submit([entry])
+        return head
+
+    monkeypatch.setattr(RoomLog, "head", overtaken)
+    monkeypatch.setattr("storage.orders.ATTEMPTS", 3)
+    with pytest.raises(Unavailable):
+        await orders.put(replace(FACTS, title="new"), NOW)
+    with pytest.raises(Unavailable):
+        await orders.record_event(FACTS.id, DELIVERED, NOW)
+    monkeypatch.undo()
+    entries = await stored(log)
+    assert len(entries) == 6
+    assert (await orders.put(replace(FACTS, title="new"), NOW)).entries[0].prev_hash == head_of(entries[-1]).hash

@@ -1,0 +1,105 @@
+import asyncio
+import base64
+from datetime import datetime, timedelta
+
+import pytest
+
+from policies.errors import BadRequest
+from policies.room import Party, RoomFacts
+from policies.vocabulary import OrderId, RoomId, RoomKind, UserId
+from storage.client import Database, Session
+from storage.rooms import Rooms
+from tests.storage.making import NOW
+
+ANNA = UserId("anna")
+
+
+@pytest.fixture
+def rooms(database: Database) -> Rooms:
+    return Rooms(database)
+
+
+def room(number: int, buyer: str, seller: str, created_at: datetime = NOW) -> RoomFacts:
+    return RoomFacts(
+        id=RoomId(f"order-{number}"),
+        kind=RoomKind.ORDER,
+        order_id=OrderId(str(number)),
+        buyer=Party(UserId(buyer), buyer.title()),
+        seller=Party(UserId(seller), seller.title()),
+        created_at=created_at,
+    )
+
+
+async def create(database: Database, rooms: Rooms, *made: RoomFacts) -> None:
+    async def work(session: Session) -> None:
+        for facts in made:
+            await rooms.create(facts, session)
+
+    await database.transact(work)
+
+
+async def pages(rooms: Rooms, user: UserId, limit: int) -> list[list[str]]:
+    found, cursor = [], None
+    while True:
+        page = await rooms.of_user(user, limit, cursor)
+        found.append([facts.order_id for facts in page.rooms])
+        cursor = page.cursor
+        if cursor is None:
+            return [list(map(str, orders)) for orders in found]
+
+
+async def test_a_room_comes_back_as_it_was_made(database: Database, rooms: Rooms) -> None:
+    made = room(1, "anna", "bert")
+    await create(database, rooms, made)
+    assert await rooms.facts(made.id) == made
+    assert await rooms.facts(RoomId("order-2")) is None
+
+
+async def test_rooms_of_a_user_on_either_side_newest_first(database: Database, rooms: Rooms) -> None:
+    day = timedelta(days=1)
+    await create(
+        database,
+        rooms,
+        room(1, "anna", "bert", NOW),
+        room(2, "bert", "anna", NOW + 3 * day),
+        room(3, "bert", "carl", NOW + 4 * day),
+        room(4, "anna", "carl", NOW + 2 * day),
+    )
+    assert await pages(rooms, ANNA, 10) == [["2", "4", "1"]]
+    assert await pages(rooms, ANNA, 2) == [["2", "4"], ["1"]]
+    assert await pages(rooms, UserId("nobody"), 10) == [[]]
+
+
+async def test_pages_neither_repeat_nor_skip_rooms_of_the_same_moment(database: Database, rooms: Rooms) -> None:
+    same = [room(number, *(("anna", "bert") if number % 2 else ("bert", "anna"))) for number in range(10, 17)]
+    await create(database, rooms, *same)
+    found = await pages(rooms, ANNA, 3)
+    assert [len(page) for page in found] == [3, 3, 1]
+    assert [order for page in found for order in page] == [str(number) for number in range(10, 17)]
+
+
+async def test_a_page_that_is_just_full_is_the_last_one(database: Database, rooms: Rooms) -> None:
+    await create(database, rooms, room(1, "anna", "bert"), room(2, "anna", "bert"))
+    assert (await rooms.of_user(ANNA, 2)).cursor is None
+
+
+def cursor(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+@pytest.mark.parametrize("given", ["?", "äöü", "AAAA", cursor("x:y"), cursor("123"), cursor("9" * 30 + ":x"), "A"])
+async def test_a_cursor_that_was_not_given_out_is_refused(rooms: Rooms, given: str) -> None:
+    with pytest.raises(BadRequest):
+        await rooms.of_user(ANNA, 10, given)
+
+
+async def test_new_parties(database: Database, rooms: Rooms) -> None:
+    await create(database, rooms, room(1, "anna", "bert"), room(2, "anna", "bert"))
+
+    async def work(session: Session) -> None:
+        await rooms.set_parties(OrderId("1"), Party(UserId("carl"), "Carl"), Party(UserId("dora"), "Dora"), session)
+
+    await database.transact(work)
+    first, second = await asyncio.gather(rooms.facts(RoomId("order-1")), rooms.facts(RoomId("order-2")))
+    assert first == room(1, "carl", "dora")
+    assert second == room(2, "anna", "bert")
