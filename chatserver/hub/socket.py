@@ -45,6 +45,7 @@ the memory that a stuck peer costs; large enough for one write per loop turn in 
 _TEXT: Final = 0x81
 _PING: Final = 0x89
 _PONG: Final = 0x8A
+_MASK_BYTES: Final = 4
 _MAX_CONTROL: Final = 2 + 4 + 125
 """A masked control frame, RFC 6455 5.5."""
 _PING_FRAME: Final = Frame(Opcode.PING, b"").serialize(mask=False)
@@ -267,7 +268,7 @@ class FrameSocket(asyncio.Protocol):
         size, start = len(data), 0
         while start < size:
             mask_at, end = _frame_bounds(data, start)
-            if end - start > self._config.ws_max_size + 14:
+            if end - mask_at > self._config.ws_max_size + _MASK_BYTES:
                 self._judge(data[start:])  # too big: the library says so from the header alone
                 start = size
             elif end > size:
@@ -365,4 +366,4 @@ def _frame_bounds(data: bytes, start: int) -> tuple[int, int]:
         size = int.from_bytes(data[header : header + 8])
         header += 8
     masked = data[start + 1] & 0x80
-    return header, header + (4 if masked else 0) + size
+    return header, header + (_MASK_BYTES if masked else 0) + size
