@@ -274,12 +274,12 @@ async def test_an_application_that_does_not_accept_denies(failure: str) -> None:
 async def test_uvicorns_shutdown_sends_whoever_is_left_away() -> None:
     wire = Wire()
     await wire.open()
-    assert wire.socket in wire.state.connections
+    assert len(wire.state.connections) == 1
     wire.socket.shutdown()
     (frame,) = wire.frames()
     assert Close.parse(bytes(frame.data)).code == 1012
     wire.socket.connection_lost(None)
-    assert wire.socket not in wire.state.connections
+    assert not wire.state.connections
 
 
 async def test_uvicorns_shutdown_answers_a_handshake_under_way() -> None:
