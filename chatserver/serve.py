@@ -224,4 +224,5 @@ def _shared_metrics() -> Iterator[Callable[[int], None]]:
 
 if __name__ == "__main__":
     # How ``chatserver dev`` starts it, in the sandbox mode that ``chatserver serve`` refuses.
-    sys.exit(serve(load(os.environ).settings, lambda url: logging.getLogger("chatserver.serve").info("listening on %s", url)))
+    log = logging.getLogger("chatserver.serve")
+    sys.exit(serve(load(os.environ).settings, lambda url: log.info("listening on %s", url)))
