@@ -23,8 +23,8 @@ def require_plain(value: object, *, depth: int = DEEPEST) -> None:
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return
-    if kind is int:
-        if not -LARGEST_INT <= value <= LARGEST_INT:  # type: ignore[operator]
+    if isinstance(value, int):  # MongoDB gives back a subclass where it stored 64 bits
+        if not -LARGEST_INT <= value <= LARGEST_INT:
             raise BadRequest("An integer lies beyond 2^53 - 1; write it as a string.")
         return
     if depth == 0:

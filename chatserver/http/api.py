@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -19,8 +19,8 @@ from chatserver.http.problems import Problem, on_chat_error, on_http_error, on_v
 from chatserver.http.services import Services
 from policies.errors import ChatError
 
-TITLE = "Dispute chat"
-DESCRIPTION = """\
+TITLE: Final = "Dispute chat"
+DESCRIPTION: Final = """\
 A realtime chat for orders and their disputes, on a record that both sides can trust. Live conversation goes over the
 WebSocket at `/v1/ws`; HTTP is for the marketplace's back end, for reading, and for operators.
 

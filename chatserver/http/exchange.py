@@ -40,7 +40,7 @@ class Exchange:
     """ASGI middleware around all HTTP routes; WebSockets pass untouched.
 
     A caller's ``X-Request-Id`` is kept when it is 1 to 128 of ``A-Z a-z 0-9 . _ -``, else replaced. The path is logged
-    without its query string.
+    without its query string. HEAD is answered like GET; the server that carries the application leaves out the body.
     """
 
     def __init__(
@@ -62,20 +62,23 @@ class Exchange:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        method = scope["method"]
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
         given = headers.get("x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else self._new_id()
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if not self._tracing.on:
-                await self._answer(scope, receive, send, request_id)
+                await self._answer(scope, receive, send, method, request_id)
                 return
-            with self._tracing.span(scope["method"], {"http.request.method": scope["method"]}, headers) as span:
-                status = await self._answer(scope, receive, send, request_id)
-                span.update_name(f"{scope['method']} {_route(scope)}")
+            with self._tracing.span(method, {"http.request.method": method}, headers) as span:
+                status = await self._answer(scope, receive, send, method, request_id)
+                span.update_name(f"{method} {_route(scope)}")
                 span.set_attribute("http.response.status_code", status)
                 span.set_attribute("http.route", _route(scope))
                 span.set_attribute("request_id", request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, method: str, request_id: str) -> int:
         began = self._monotonic()
         status = 0
 
@@ -91,7 +94,7 @@ class Exchange:
         except ClientDisconnect:
             log.debug("http_client_gone", path=scope["path"])
         except Exception:  # the last resort: nothing may reach the server's own error page
-            log.exception("http_request_failed", method=scope["method"], route=_route(scope))
+            log.exception("http_request_failed", method=method, route=_route(scope))
             if status:
                 raise  # half an answer is out: only breaking the connection tells the client
             response = problem(
@@ -99,11 +102,11 @@ class Exchange:
             )
             await response(scope, receive, send_marked)
         finally:
-            self._conclude(scope, status, self._monotonic() - began)
+            self._conclude(scope, method, status, self._monotonic() - began)
         return status
 
-    def _conclude(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+    def _conclude(self, scope: Scope, method: str, status: int, seconds: float) -> None:
+        method = method if method in _METHODS else "OTHER"
         status = status or _CLIENT_CLOSED
         self._metrics.observe_request(method, _route(scope), status, seconds)
         path = scope["path"]

@@ -1,12 +1,12 @@
 """Orders, as the marketplace's back end reports them and their parties see them."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Request, Response
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt
 
 from chatserver.access import BackEnd
 from chatserver.http.gate import back_end, caller, guarded_route
@@ -33,7 +33,14 @@ def _text_time(value: object) -> object:
     return value
 
 
-Time = Annotated[AwareDatetime, BeforeValidator(_text_time)]
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the calendar ends before that time in UTC") from error
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_in_utc)]
 WrittenTime = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS)]
 IdField = Annotated[str, Field(min_length=1, max_length=ID_CHARS, description="The marketplace's own id of the user.")]

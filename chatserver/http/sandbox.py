@@ -1,7 +1,7 @@
 """Development only: mint tokens and move the clock. In production these routes do not exist."""
 
 from datetime import datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field, PlainSerializer
@@ -15,8 +15,8 @@ from policies.identifiers import is_user_id
 from policies.instant import rfc3339
 from policies.vocabulary import Role
 
-DAY_S = 24 * 3600
-YEARS_S = 10 * 365 * DAY_S
+DAY_S: Final = 24 * 3600
+LONGEST_MOVE_S: Final = 10 * 365 * DAY_S
 
 
 class TokenWanted(BaseModel):
@@ -33,7 +33,9 @@ class Token(BaseModel):
 
 
 class ClockMove(BaseModel):
-    advance_s: float = Field(ge=0, le=YEARS_S, allow_inf_nan=False, description="Seconds; 0 only reads the clock.")
+    advance_s: float = Field(
+        ge=0, le=LONGEST_MOVE_S, allow_inf_nan=False, description="Seconds; 0 only reads the clock."
+    )
 
 
 class ClockTime(BaseModel):

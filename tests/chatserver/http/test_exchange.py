@@ -138,6 +138,13 @@ async def test_unknown_paths_and_methods_are_problems_too(calling: Calling) -> N
     assert "GET" in response.headers["allow"]
 
 
+async def test_head_is_get_without_its_body(calling: Calling) -> None:
+    got, asked = await calling().get("/healthz"), await calling().client.head("/healthz")
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["content-length"] == got.headers["content-length"]
+    assert 'http_requests_total{method="HEAD",route="/healthz"' in (await calling().get("/metrics")).text
+
+
 async def test_answers_are_not_stored_sniffed_or_framed(backstage: Backstage, calling: Calling) -> None:
     for path in ("/healthz", "/v1/rooms", "/no"):
         headers = (await calling(backstage.token("u")).get(path)).headers

@@ -167,6 +167,19 @@ def httpx_body(body: dict[str, Any], overlay: str) -> bytes:
     return ("{" + inner + ", " + overlay[1:]).encode()
 
 
+async def test_large_whole_numbers_can_be_read_again(back_end: Caller, backstage: Backstage) -> None:
+    details = {"weight_mg": 2**31, "ids": [2**53 - 1, -(2**53 - 1)], "deep": {"x": 2**40}}
+    await put(back_end, backstage, details=details, amount=2**40)
+    read = (await back_end.get(f"/v1/orders/{backstage.order_id}")).json()
+    assert (read["details"], read["amount"]) == (details, 2**40)
+    event = {"id": "e", "type": "delivered", "at": "2026-01-31T08:00:00Z", "data": {"x": 2**40}}
+    path = f"/v1/orders/{backstage.order_id}/events"
+    assert (await back_end.post(path, event)).status_code == 200
+    assert (await back_end.post(path, event)).json()["duplicate"] is True
+    entry = (await back_end.get(f"/v1/rooms/{backstage.room}/entries")).json()["entries"][0]
+    assert entry["body"]["event"]["data"] == {"x": 2**40}
+
+
 async def test_names_that_mean_something_to_mongodb_are_only_names(back_end: Caller, backstage: Backstage) -> None:
     strange = {"$where": "1", "a.b": {"$set": 1}, "": 0, "_id": None}
     await put(back_end, backstage)
@@ -289,6 +302,7 @@ async def test_an_event_of_no_order(back_end: Caller, backstage: Backstage) -> N
         ({"type": "lost"}, 400, "type"),
         ({"at": "2026-01-31"}, 400, "at"),
         ({"at": 5}, 400, "at"),
+        ({"at": "0001-01-01T00:00:00+14:00"}, 400, "at"),
         ({"data": {"x": 0.5}}, 400, None),
         ({"data": {"x": "y" * DETAILS_BYTES}}, 413, "data"),
     ],
