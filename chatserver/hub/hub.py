@@ -385,4 +385,4 @@ class Hub:
                 del self._writers[room_id]
         for partition, rooms in enumerate(self._partition_rooms):
             if rooms == 0:
-                await self.bus.unsubscribe(partition_channel(partition))
+                self.bus.unsubscribe(partition_channel(partition))
