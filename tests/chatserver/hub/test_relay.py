@@ -1,0 +1,188 @@
+"""Passing messages to the process that writes their room."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+
+from chatserver.hub.mailbag import Mailbag
+from chatserver.hub.publication import Publication
+from chatserver.hub.relay import Relay, hub_channel
+from chatserver.hub.writer import Submission, Written
+from chatserver.metrics import Metrics
+from policies.entry import Author, Draft
+from policies.errors import ChatError, Conflict, NotFound, RateLimited
+from policies.vocabulary import CommandId, EntryKind, Role, RoomId, Seq, UserId
+from storage.chain import genesis, link
+
+ROOM = RoomId("order-1")
+NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+
+class Process:
+    """A hub's relay, what it sent, and what it was given to write."""
+
+    def __init__(self, hub_id: str) -> None:
+        self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.written_here: list[Submission] = []
+        self._soon: list[Callable[[], None]] = []
+        mailbag = Mailbag(hub_id, self._publish, self._soon.append)
+        self.relay = Relay(1.0, mailbag, self.written_here.append, Metrics(CollectorRegistry()))
+
+    def _publish(self, channel: str, payload: bytes) -> None:
+        self.sent.append((channel, orjson.loads(payload)))
+
+    def end_turn(self) -> list[tuple[str, dict[str, Any]]]:
+        soon, self._soon[:] = list(self._soon), []
+        for call in soon:
+            call()
+        sent, self.sent = self.sent, []
+        return sent
+
+
+def submission(answers: list[Written | ChatError], text: str = "hello", command_id: str = "c1") -> Submission:
+    reply_to = Seq(3) if text == "reply" else None
+    return Submission(ROOM, UserId("bea"), "Bea", None, CommandId(command_id), text, reply_to, answers.append)
+
+
+def published(text: str = "hello", command_id: str = "c1", **more: Any) -> Publication:
+    author = Author(UserId("bea"), Role.BUYER, "Bea")
+    draft = Draft(author, CommandId(command_id), EntryKind.MESSAGE, {"text": text, **more})
+    (entry,) = link(ROOM, genesis(ROOM), [draft], NOW, lambda: bytes(16))
+    return Publication.of(entry)
+
+
+@pytest.fixture
+def ours() -> Process:
+    return Process("ours")
+
+
+@pytest.fixture
+def writer() -> Process:
+    return Process("writer")
+
+
+def test_the_published_entry_is_the_answer(ours: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers), 0.0)
+    ((channel, message),) = ours.end_turn()
+    assert channel == hub_channel("writer")
+    assert message["from"] == "ours"
+    assert ours.relay.pending == 1
+    entry = published()
+    ours.relay.on_published(entry)
+    assert answers == [Written(1, entry.entry_id, "2026-01-31T09:30:00.000Z", duplicate=False)]
+    assert ours.relay.pending == 0
+
+
+def test_messages_of_one_turn_travel_together(ours: Process, writer: Process) -> None:
+    for number in range(3):
+        ours.relay.forward("writer", submission([], command_id=f"c{number}"), 0.0)
+    ((_, message),) = ours.end_turn()
+    writer.relay.on_message(message)
+    assert [one.command_id for one in writer.written_here] == ["c0", "c1", "c2"]
+
+
+def test_a_message_arrives_as_it_was_sent(ours: Process, writer: Process) -> None:
+    sent = submission([], "reply")
+    sent.token_role = Role.AGENT
+    ours.relay.forward("writer", sent, 0.0)
+    writer.relay.on_message(ours.end_turn()[0][1])
+    (got,) = writer.written_here
+    assert (got.room, got.author_id, got.author_name, got.token_role) == (ROOM, "bea", "Bea", Role.AGENT)
+    assert (got.command_id, got.text, got.reply_to) == ("c1", "reply", 3)
+
+
+def test_success_is_not_answered_but_a_duplicate_is(ours: Process, writer: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers), 0.0)
+    writer.relay.on_message(ours.end_turn()[0][1])
+    writer.written_here[0].done(Written(1, "id", "at", duplicate=False))
+    assert writer.end_turn() == []
+    writer.written_here[0].done(Written(1, "id", "at", duplicate=True))
+    ((channel, message),) = writer.end_turn()
+    assert channel == hub_channel("ours")
+    ours.relay.on_message(message)
+    assert answers == [Written(1, "id", "at", duplicate=True)]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [NotFound("No such room."), Conflict("used", details={"seq": 4}), RateLimited("slow", retry_after_ms=250)],
+    ids=lambda refusal: refusal.code.value,
+)
+def test_a_refusal_comes_back_as_it_was(ours: Process, writer: Process, refusal: ChatError) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers), 0.0)
+    writer.relay.on_message(ours.end_turn()[0][1])
+    writer.written_here[0].done(refusal)
+    ours.relay.on_message(writer.end_turn()[0][1])
+    (answer,) = answers
+    assert isinstance(answer, type(refusal))
+    assert (answer.message, answer.details, answer.retry_after_ms) == (
+        refusal.message,
+        refusal.details,
+        refusal.retry_after_ms,
+    )
+
+
+def test_without_an_answer_in_time_this_process_writes_itself(ours: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers), 10.0)
+    ours.relay.expire(10.9)
+    assert ours.written_here == []
+    ours.relay.expire(11.0)
+    (again,) = ours.written_here
+    # The other process may have written it after all: to the client it is the first time all the same.
+    again.done(Written(1, "id", "at", duplicate=True))
+    assert answers == [Written(1, "id", "at", duplicate=False)]
+    ours.relay.on_published(published())
+    assert len(answers) == 1
+
+
+def test_when_the_bus_is_down_nobody_is_waited_for(ours: Process) -> None:
+    for number in range(2):
+        ours.relay.forward("writer", submission([], command_id=f"c{number}"), 0.0)
+    ours.relay.abandon()
+    assert [one.command_id for one in ours.written_here] == ["c0", "c1"]
+    assert ours.relay.pending == 0
+
+
+def test_the_same_command_over_two_connections_is_passed_once_and_answered_twice(ours: Process) -> None:
+    first: list[Written | ChatError] = []
+    second: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(first), 0.0)
+    ours.relay.forward("writer", submission(second), 0.0)
+    ((_, message),) = ours.end_turn()
+    assert len(message["submit"]) == 1
+    ours.relay.on_published(published())
+    assert len(first) == len(second) == 1
+
+
+def test_the_same_id_with_other_content_is_not_taken_for_a_repetition(ours: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission([]), 0.0)
+    ours.relay.forward("writer", submission(answers, "something else"), 0.0)
+    (other,) = ours.written_here
+    assert other.text == "something else"
+    assert answers == []
+
+
+def test_an_entry_with_other_content_does_not_answer(ours: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers, "something else"), 0.0)
+    ours.relay.on_published(published("hello"))
+    assert answers == []
+    assert ours.relay.pending == 1
+
+
+def test_what_a_server_of_a_later_version_refuses_is_temporary(ours: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers), 0.0)
+    answer: dict[str, Any] = {"code": "teapot", "message": "?", "details": {}, "retry_after_ms": None}
+    ours.relay.on_message({"from": "writer", "answer": [[ROOM, "bea", "c1", answer]]})
+    assert isinstance(answers[0], ChatError)
+    assert answers[0].temporary
