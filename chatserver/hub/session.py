@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from chatserver import protocol
-from chatserver.auth import Identity
+from chatserver.auth import Identity, Revoked
 from chatserver.errors import CloseCode
 from chatserver.hub import answers
 from chatserver.hub.hub import Hub
@@ -296,6 +296,8 @@ class Session:
             self._refuse(frame.id, error)
             if isinstance(error, TokenExpired):
                 self.close(CloseCode.TOKEN_EXPIRED, "token expired")
+            elif isinstance(error, Revoked):
+                self.close(CloseCode.ACCESS_REVOKED, "access revoked")
             elif isinstance(error, Unauthenticated):
                 self.close(CloseCode.INVALID_TOKEN, "invalid token")
             return
