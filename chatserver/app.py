@@ -16,6 +16,7 @@ from starlette.routing import WebSocketRoute
 from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier
 from chatserver.clock import ShiftedClock
+from chatserver.database import mongo_config
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.hub.endpoint import Endpoint
@@ -30,7 +31,7 @@ from policies.entry import Entry
 from policies.errors import Unavailable
 from storage import schema
 from storage.api_keys import ApiKeys
-from storage.client import MongoConfig, open_database
+from storage.client import open_database
 from storage.commit import GroupCommit
 from storage.cursors import Cursors
 from storage.errors import UnusableDatabase
@@ -44,17 +45,6 @@ from storage.sandbox import SandboxClock
 def salt() -> bytes:
     """Sixteen random bytes, as the log wants them."""
     return os.urandom(16)
-
-
-def mongo_config(settings: Settings) -> MongoConfig:
-    """The part of the settings that storage needs."""
-    return MongoConfig(
-        url=settings.mongo_url.get_secret_value(),
-        database=settings.mongo_database,
-        driver=settings.mongo_driver,
-        timeout_s=settings.mongo_timeout_s,
-        pool=settings.mongo_pool,
-    )
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -177,6 +177,7 @@ def _run_programs(
     instance.write(folder, running)
     say(f"ready {base_url}")
     say(f"addresses, the API key and links for the demo order's people are in {folder / instance.FILE}")
+    say(f"to talk in its room, in two other terminals: chatserver chat --data {folder} --as buyer (or seller, agent)")
     return _watch(watched, say)
 
 

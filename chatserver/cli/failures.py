@@ -43,7 +43,7 @@ def explain(error: Exception) -> Failure | None:
     from chatserver.instance import NoInstance
     from chatserver.serve import CannotListen
     from chatserver.tracing import TracingUnavailable
-    from policies.errors import ChatError, Unavailable
+    from policies.errors import BadRequest, ChatError, Unavailable
     from storage.errors import UnusableDatabase
 
     match error:
@@ -57,6 +57,8 @@ def explain(error: Exception) -> Failure | None:
             return Failure(ExitCode.CANNOT_START, str(error).splitlines())
         case NoInstance() | Unavailable() | UnusableDatabase():
             return Failure(ExitCode.UNAVAILABLE, [hide_credentials(str(error))])
+        case BadRequest():
+            return Failure(ExitCode.USAGE, [error.message])
         case ChatError():
             return Failure(ExitCode.FAILED, [error.message])
         case PyMongoError() | RedisError():

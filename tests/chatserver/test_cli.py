@@ -84,7 +84,7 @@ class TestHelp:
         )
         # Half a second on an idle machine; tests run on busy ones.
         assert time.monotonic() - begin < 3
-        for command in ("dev", "serve", "worker", "migrate", "verify", "token", "keys", "revoke", "config"):
+        for command in ("dev", "serve", "worker", "migrate", "verify", "token", "keys", "revoke", "config", "chat"):
             assert f"\n  {command} " in helped.stdout
 
     def test_it_imports_nothing_heavy(self) -> None:
@@ -285,6 +285,38 @@ class TestRevoke:
         )  # fmt: skip
         assert revoked.code == ExitCode.DONE
         assert revoked.out == ["the access of somebody is revoked; Redis does not answer, so servers notice with delay"]
+
+
+class TestChat:
+    def test_a_message_in_a_pipe_is_in_the_record(self, data: Path, told: Instance) -> None:
+        arguments = ["-m", "chatserver", "chat", ROOM, "--as", "seller", "--data", str(data)]
+        talked = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=PROJECT, input="It was sent on Monday.\n", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert talked.returncode == ExitCode.DONE, talked.stderr
+        answer = httpx.get(
+            f"{told.base_url}/v1/rooms/{ROOM}/entries", headers={"Authorization": f"Bearer {told.api_key}"}
+        )
+        last = answer.json()["entries"][-1]
+        assert (last["author"]["role"], last["body"]["text"]) == ("seller", "It was sent on Monday.")
+
+    def test_a_token_and_a_url_do_as_well(self, run: Run, data: Path, told: Instance) -> None:
+        (token,) = run("token", "--sub", "demo-buyer", "--data", str(data)).out
+        talked = subprocess.run(
+            [sys.executable, "-m", "chatserver", "chat", ROOM, "--url", told.base_url],
+            env=environment_with({"DISPUTE_CHAT_TOKEN": token}),
+            cwd=PROJECT, input="", capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert talked.returncode == ExitCode.DONE, talked.stderr
+
+    def test_mistakes(self, run: Run, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        assert run("chat", "--as", "thief", "--data", str(data)).code == ExitCode.USAGE
+        assert run("chat", "--url", "http://127.0.0.1:1", "--data", str(data)).code == ExitCode.USAGE
+        monkeypatch.chdir(tmp_path)
+        assert run("chat").err == [
+            "chatserver: no instance runs on .chatserver; start one with: chatserver dev --data .chatserver"
+        ]
 
 
 def test_known_failures_of_libraries_are_explained() -> None:
