@@ -10,7 +10,7 @@ class ErrorCode(StrEnum):
 
     BAD_REQUEST = "bad_request"
     UNAUTHENTICATED = "unauthenticated"
-    TOKEN_EXPIRED = "token_expired"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105  a code, not a password
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
