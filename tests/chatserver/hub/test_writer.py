@@ -1,0 +1,271 @@
+"""Writing to one room, on the real log: order, races, retries, refusals and bursts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chatserver.clock import ShiftedClock
+from chatserver.hub.publication import Publication
+from chatserver.hub.writer import WAITING_MAX, Desk, RoomWriter, Submission, Written
+from policies.entry import Entry
+from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, TooLarge, Unavailable
+from policies.order import OrderFacts, Seller
+from policies.room import Party
+from policies.vocabulary import CommandId, OrderCategory, OrderId, Role, RoomId, Seq, TrustLevel, UserId
+from storage.chain import verify
+from storage.client import Database, MongoConfig, open_database
+from storage.commit import GroupCommit
+from storage.orders import Orders
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+from storage.schema import migrate
+
+ROOM = RoomId("order-1")
+NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+
+
+def facts(seller: str = "sam") -> OrderFacts:
+    return OrderFacts(
+        id=OrderId("1"),
+        buyer=Party(UserId("bea"), "Bea"),
+        seller=Seller(UserId(seller), "Sam", TrustLevel.VERIFIED),
+        title="A lamp",
+        category=OrderCategory.ITEM,
+        amount=1200,
+        currency="EUR",
+        placed_at=NOW,
+        details={},
+    )
+
+
+@dataclass
+class Process:
+    """One server process's way to the log."""
+
+    database: Database
+    commit: GroupCommit = field(init=False)
+    published: list[Entry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.commit = GroupCommit(self.database)
+        self.log = RoomLog(self.database, self.commit)
+        rooms = Rooms(self.database)
+        salts = (number.to_bytes(16, "big") for number in count(1))
+        self.orders = Orders(self.database, self.log, rooms, lambda: next(salts))
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.desk = Desk(
+            log=self.log,
+            rooms=rooms,
+            clock=ShiftedClock(),
+            salt=lambda: next(salts),
+            message_chars=100,
+            publish=self._publish,
+            spawn=self._spawn,
+        )
+        self.writer = RoomWriter(ROOM, self.desk)
+        self._numbers = count(1)
+
+    def _publish(self, entries: Sequence[Entry]) -> list[Publication]:
+        self.published += entries
+        return [Publication.of(entry) for entry in entries]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def send(
+        self,
+        text: str = "hello",
+        *,
+        user: str = "bea",
+        command_id: str | None = None,
+        role: Role | None = None,
+        reply_to: int | None = None,
+    ) -> "asyncio.Future[Written | ChatError]":
+        answer: asyncio.Future[Written | ChatError] = asyncio.get_running_loop().create_future()
+        self.writer.submit(
+            Submission(
+                room=self.writer_room,
+                author_id=UserId(user),
+                author_name=user.title(),
+                token_role=role,
+                command_id=CommandId(command_id or f"{id(self)}-{next(self._numbers)}"),
+                text=text,
+                reply_to=None if reply_to is None else Seq(reply_to),
+                done=answer.set_result,
+            )
+        )
+        return answer
+
+    writer_room = ROOM
+
+
+@pytest.fixture
+async def database(mongo_url: str) -> AsyncIterator[Database]:
+    database = open_database(MongoConfig(mongo_url, f"test_{uuid4().hex}", "pymongo", timeout_s=10.0))
+    await migrate(database)
+    yield database
+    await database.drop()
+    await database.close()
+
+
+@pytest.fixture
+async def process(database: Database) -> AsyncIterator[Process]:
+    process = Process(database)
+    await process.orders.put(facts(), NOW)
+    yield process
+    await process.commit.close()
+
+
+@pytest.fixture
+async def other(process: Process, database: Database) -> AsyncIterator[Process]:
+    """A second process on the same database."""
+    other = Process(database)
+    yield other
+    await other.commit.close()
+
+
+async def entries(process: Process) -> list[Entry]:
+    found = await process.log.read_after(ROOM, Seq(0), 10_000)
+    assert verify(ROOM, found) is None
+    return found
+
+
+async def test_a_message_is_answered_with_its_place_when_it_is_in_the_log(process: Process) -> None:
+    answer = await process.send("hello")
+    (entry,) = await entries(process)
+    assert answer == Written(1, entry.id, Publication.of(entry).at, duplicate=False)
+    assert (entry.author.id, entry.author.role, entry.body) == ("bea", Role.BUYER, {"text": "hello"})
+    assert process.published == [entry]
+
+
+async def test_messages_of_one_process_keep_their_order(process: Process) -> None:
+    answers = await asyncio.gather(*(process.send(str(number)) for number in range(50)))
+    assert [answer.seq for answer in answers if isinstance(answer, Written)] == list(range(1, 51))
+    assert [entry.body["text"] for entry in await entries(process)] == [str(number) for number in range(50)]
+
+
+async def test_two_processes_racing_on_one_room_leave_no_hole_and_lose_nothing(
+    process: Process, other: Process
+) -> None:
+    answers = await asyncio.gather(*(each.send(str(number)) for number in range(40) for each in (process, other)))
+    seqs = sorted(answer.seq for answer in answers if isinstance(answer, Written))
+    assert seqs == list(range(1, 81))
+    assert [entry.seq for entry in await entries(process)] == seqs
+    assert {entry.seq for entry in process.published} | {entry.seq for entry in other.published} == set(seqs)
+    assert len(process.published) + len(other.published) == 80
+
+
+async def test_a_retry_gets_the_first_answer_and_writes_nothing(process: Process, other: Process) -> None:
+    first = await process.send("once", command_id="c")
+    again = await process.send("once", command_id="c")
+    elsewhere = await other.send("once", command_id="c")
+    assert isinstance(first, Written)
+    assert not first.duplicate
+    assert again == elsewhere == Written(first.seq, first.entry_id, first.at, duplicate=True)
+    assert len(await entries(process)) == 1
+
+
+async def test_a_retry_in_the_same_burst_is_a_retry(process: Process) -> None:
+    answers = await asyncio.gather(*(process.send("same", command_id="c") for _ in range(10)))
+    assert sorted(answer.duplicate for answer in answers if isinstance(answer, Written)) == [False] + [True] * 9
+    assert len(await entries(process)) == 1
+
+
+async def test_the_same_id_with_other_content_conflicts(process: Process) -> None:
+    await process.send("one", command_id="c")
+    answer = await process.send("another", command_id="c")
+    assert isinstance(answer, Conflict)
+    assert answer.details == {"seq": 1}
+    reply = await process.send("one", command_id="c", reply_to=1)
+    assert isinstance(reply, Conflict)
+
+
+async def test_other_users_may_choose_the_same_id(process: Process) -> None:
+    answers = [await process.send("hi", user=user, command_id="c") for user in ("bea", "sam")]
+    assert [answer.seq for answer in answers if isinstance(answer, Written)] == [1, 2]
+
+
+async def test_who_is_nobody_in_the_room_learns_nothing_of_it(process: Process) -> None:
+    stranger = await process.send(user="eve")
+    pretender = await process.send(user="eve", role=Role.BUYER)
+    assert isinstance(stranger, NotFound)
+    assert isinstance(pretender, NotFound)
+    assert await entries(process) == []
+
+
+async def test_staff_write_as_what_their_token_says_and_auditors_do_not(process: Process) -> None:
+    assert isinstance(await process.send(user="ada", role=Role.AGENT), Written)
+    assert isinstance(await process.send(user="otto", role=Role.AUDITOR), Forbidden)
+    assert [entry.author.role for entry in await entries(process)] == [Role.AGENT]
+
+
+@pytest.mark.parametrize(
+    ("text", "reply_to", "error"),
+    [("", None, BadRequest), (" \n", None, BadRequest), ("x" * 101, None, TooLarge), ("x", 1, BadRequest)],
+)
+async def test_bad_messages_are_refused_and_do_not_hold_up_others(
+    process: Process, text: str, reply_to: int | None, error: type[ChatError]
+) -> None:
+    refused, fine = await asyncio.gather(process.send(text, reply_to=reply_to), process.send("x" * 100))
+    assert isinstance(refused, error)
+    assert isinstance(fine, Written)
+
+
+async def test_who_lost_the_right_to_write_loses_it_at_a_place_in_the_log(process: Process, other: Process) -> None:
+    """The other process still holds the old facts; its append fails on the entry that says who the parties are."""
+    first = await other.send("still here", user="sam", command_id="c")
+    assert isinstance(first, Written)
+    await process.orders.put(facts(seller="sue"), NOW)
+    assert isinstance(await other.send("and now", user="sam"), NotFound)
+    assert isinstance(await other.send("hello", user="sue"), Written)
+    # What was accepted before is still answered as it was.
+    assert await other.send("still here", user="sam", command_id="c") == Written(
+        first.seq, first.entry_id, first.at, duplicate=True
+    )
+
+
+async def test_a_room_that_does_not_exist_is_not_found(process: Process) -> None:
+    process.writer = RoomWriter(RoomId("order-2"), process.desk)
+    assert isinstance(await process.send(), NotFound)
+
+
+async def test_more_than_may_wait_is_told_to_come_back(process: Process) -> None:
+    answers = [process.send(str(number)) for number in range(WAITING_MAX + 1)]
+    last = answers[-1].result()
+    assert isinstance(last, Unavailable)
+    assert last.retry_after_ms == 1000
+    done = await asyncio.gather(*answers[:-1])
+    assert all(isinstance(answer, Written) for answer in done)
+
+
+async def test_seeing_somebody_elses_entry_saves_the_lost_race(process: Process, other: Process) -> None:
+    await process.send("mine")
+    await other.send("theirs")
+    process.writer.learn_head(2)
+    answer = await process.send("mine again")
+    assert isinstance(answer, Written)
+    assert answer.seq == 3
+
+
+async def test_without_the_database_a_message_is_unavailable_and_a_retry_succeeds(database: Database) -> None:
+    away = open_database(MongoConfig("mongodb://127.0.0.1:1/?replicaSet=rs0", database.name, "pymongo", timeout_s=0.2))
+    cut_off = Process(away)
+    answer = await cut_off.send("hello", command_id="c")
+    assert isinstance(answer, Unavailable)
+    assert answer.temporary
+    assert cut_off.writer.idle
+    await cut_off.commit.close()
+    await away.close()
+    process = Process(database)
+    await process.orders.put(facts(), NOW)
+    assert isinstance(await process.send("hello", command_id="c"), Written)
+    await process.commit.close()
