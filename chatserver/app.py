@@ -124,6 +124,7 @@ class _Parts:
                 random=SystemRandom(),
                 salt=salt,
                 metrics=self.metrics,
+                tracing=self.tracing,
                 redis=self.redis,
                 log=self.log,
                 rooms=self.rooms,

@@ -1,6 +1,7 @@
 """OpenTelemetry traces, when a collector is configured; nothing at all when it is not."""
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
@@ -100,6 +101,13 @@ class Tracing:
         if self._tracer is None:
             return self._off
         return self._record(name, attributes, carrier)
+
+    def ended(self, name: str, seconds: float, attributes: Mapping[str, Attribute]) -> None:
+        """Record what took so long and ended just now, for work that is not one ``with`` block."""
+        if self._tracer is not None:
+            now = time.time_ns()
+            span = self._tracer.start_span(name, start_time=now - round(seconds * 1e9), attributes=attributes)
+            span.end(now)
 
     @contextlib.contextmanager
     def _record(

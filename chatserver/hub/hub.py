@@ -37,6 +37,7 @@ from chatserver.hub.writer import Desk, RoomWriter, Submission
 from chatserver.metrics import Metrics
 from chatserver.observers import BusMetrics
 from chatserver.settings import Settings
+from chatserver.tracing import Tracing
 from policies.entry import Entry
 from policies.errors import ChatError
 from policies.room import RoomFacts
@@ -64,6 +65,7 @@ class HubParts:
     random: Random
     salt: Callable[[], bytes]
     metrics: Metrics
+    tracing: Tracing
     redis: Client
     log: RoomLog
     rooms: Rooms
@@ -82,6 +84,7 @@ class Hub:
         self.settings = settings
         self.clock = parts.clock
         self.metrics = parts.metrics
+        self.tracing = parts.tracing
         self.auth = parts.auth
         self.log = parts.log
         self.rooms = parts.rooms

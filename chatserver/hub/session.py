@@ -195,7 +195,7 @@ class Session:
         except ChatError as error:
             self._refuse(getattr(frame, "id", None), error)
         if work is not None:
-            self._task = self._loop.create_task(self._run(getattr(frame, "id", None), work))
+            self._task = self._loop.create_task(self._run(frame.type, getattr(frame, "id", None), work))
 
     def _work(self, frame: protocol.ClientFrame) -> Coroutine[Any, Any, None] | None:
         """Do a command, or return what does it."""
@@ -222,9 +222,10 @@ class Session:
                 return self._history(frame)
         return None
 
-    async def _run(self, command_id: str | None, work: Coroutine[Any, Any, None]) -> None:
+    async def _run(self, name: str, command_id: str | None, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await work
+            with self._hub.tracing.span(name, {"session": self.session_id}):
+                await work
         except ChatError as error:
             self._refuse(command_id, error)
         except Exception:  # a fault of ours in one command: said and logged, the connection starts afresh
@@ -265,11 +266,15 @@ class Session:
         self._refusals = 0
 
         def done(outcome: Written | ChatError) -> None:
+            took = self._loop.time() - started
             if isinstance(outcome, ChatError):
                 self._refuse(frame.id, outcome)
             else:
-                self._hub.metrics.ack_seconds.observe(self._loop.time() - started)
+                self._hub.metrics.ack_seconds.observe(took)
                 self.send(answers.ack(frame, outcome))
+            if self._hub.tracing.on:
+                result = outcome.code.value if isinstance(outcome, ChatError) else "ok"
+                self._hub.tracing.ended(frame.type, took, {"session": self.session_id, "result": result})
 
         self._hub.submit(
             Submission(

@@ -140,3 +140,14 @@ except TracingUnavailable as error:
 def test_a_missing_extra_is_named() -> None:
     run = subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT], capture_output=True, text=True, check=True)
     assert "dispute-chat-server[otel]" in run.stdout
+
+
+def test_work_that_ended_is_recorded_with_its_length(tracing: Tracing, spans: InMemorySpanExporter) -> None:
+    tracing.ended("message.send", 0.25, {"result": "ok"})
+    (span,) = spans.get_finished_spans()
+    assert span.name == "message.send"
+    assert dict(span.attributes or {}) == {"result": "ok"}
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.end_time - span.start_time == 250_000_000
+    Tracing().ended("message.send", 0.25, {})  # off: nothing
