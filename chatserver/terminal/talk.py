@@ -51,15 +51,6 @@ class Talk:
         self._zone = zone
         self._earliest: int | None = None
 
-    async def show_entries(self) -> None:
-        """Show entries as they come, until the room ends.
-
-        Raises:
-            ChatError: the room may not be read any more, or the client has ended.
-        """
-        async for entry in self.room.entries():
-            self.show_entry(entry)
-
     def show_entry(self, entry: Entry, style: str = "") -> None:
         if self._earliest is None or entry.seq < self._earliest:
             self._earliest = entry.seq
