@@ -17,6 +17,7 @@ from chatserver.hub.publisher import DEFAULT_TIMES, BusObserver, BusTimes, Publi
 from chatserver.hub.redis_url import REDIS_ERRORS, Client
 from chatserver.hub.shards import shards_of
 from chatserver.hub.subscriber import Subscriber
+from chatserver.hub.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Bus:
         """Who holds a wanted channel; one whose shard is not known is missing here."""
         self._disturbed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._running = False
         self._troubled = False
         """A loss was reported, and not yet that all is well again."""
@@ -106,9 +108,13 @@ class Bus:
 
     @property
     def alive(self) -> bool:
-        """Whether every subscription is known to work: confirmed, and the latest probe came back in time."""
+        """Whether the subscriptions work: the latest probe came back in time, from every server they are at.
+
+        A server of which nothing was wanted before does not count until its answer is due.
+        """
         subscribers = self._subscribers.values()
-        return bool(subscribers) and len(self._placed) == len(self._names) and all(s.alive for s in subscribers)
+        all_placed = len(self._placed) == len(self._names)
+        return all_placed and any(s.alive for s in subscribers) and not any(s.lost for s in subscribers)
 
     @property
     def waiting(self) -> int:
@@ -126,16 +132,14 @@ class Bus:
             self._lost(f"Redis cannot be reached: {error}")
         self._place()
         if self._shards.movable:
-            self._spawn(self._tend())
+            self._keep(self._tasks, self._tend())
         await asyncio.gather(*(subscriber.tried.wait() for subscriber in self._subscribers.values()))
 
     async def stop(self) -> None:
         """Send what is queued, then close every connection."""
         self._running = False
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
+        await asyncio.gather(*self._retiring)
         await asyncio.gather(*(publisher.stop() for publisher in self._publishers.values()))
         await asyncio.gather(*(subscriber.stop() for subscriber in self._subscribers.values()))
         self._publishers.clear()
@@ -232,6 +236,7 @@ class Bus:
                 publish=self._publish_probe,
                 on_message=self._received,
                 on_change=self._changed,
+                lost=self._troubled,
             )
         return subscriber
 
@@ -262,14 +267,14 @@ class Bus:
                 self._retire(subscriber)
         current = self._shards.current()
         for shard in [shard for shard in self._publishers if shard not in current]:
-            self._spawn(self._publishers.pop(shard).stop())
+            self._keep(self._retiring, self._publishers.pop(shard).stop())
         return moved
 
     def _retire(self, subscriber: Subscriber) -> None:
         del self._subscribers[subscriber.shard]
         for full in [full for full, holder in self._placed.items() if holder is subscriber]:
             del self._placed[full]
-        self._spawn(subscriber.stop())
+        self._keep(self._retiring, subscriber.stop())
 
     async def _tend(self) -> None:
         """While something is wrong, ask who owns which channel, and move what is in the wrong place."""
@@ -289,7 +294,7 @@ class Bus:
                 continue
             moved = self._place()
             if moved:
-                self._spawn(self._tell_when_confirmed(moved))
+                self._keep(self._tasks, self._tell_when_confirmed(moved))
 
     async def _tell_when_confirmed(self, moved: list[asyncio.Future[bool]]) -> None:
         await asyncio.wait(moved)
@@ -346,7 +351,9 @@ class Bus:
             self._observed_alive = alive
             self._observer.alive(alive)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    @staticmethod
+    def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        """Run something on the side; a task that nobody holds may vanish."""
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)

@@ -8,6 +8,7 @@ from typing import Final
 
 from chatserver.hub.redis_url import REDIS_ERRORS, Client
 from chatserver.hub.round_trips import RoundTrips
+from chatserver.hub.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +82,7 @@ class HubRegistry:
 
     async def leave(self) -> None:
         """End the announcements and give the lease back, so that the others need not wait for its end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
         self._member = False
         self._announced_at = None
         self._live = (self.hub_id,)

@@ -17,6 +17,7 @@ import orjson
 from chatserver.hub.hubs import HubRegistry
 from chatserver.hub.redis_url import REDIS_ERRORS, Client
 from chatserver.hub.round_trips import Command, RoundTrips
+from chatserver.hub.tasks import end
 from policies.vocabulary import PresenceState, Role, RoomId, UserId
 
 log = logging.getLogger(__name__)
@@ -72,10 +73,7 @@ class PresenceStore:
 
     async def stop(self) -> None:
         """Take away everything this hub stored."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
         own, self._own = self._own, {}
         await self._remove({room: set(fields) for room, fields in own.items()})
 

@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 
 from chatserver.hub.redis_url import REDIS_ERRORS
 from chatserver.hub.shards import Link, Shards
+from chatserver.hub.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +124,7 @@ class Publisher:
         self._wake.set()
         if self._connected:
             await asyncio.wait({self._task}, timeout=self._times.reply_s)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         if self._queue:
             self._observer.dropped(len(self._queue))
             self._queue.clear()

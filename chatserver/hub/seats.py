@@ -15,6 +15,7 @@ from typing import Final
 from chatserver.hub.hubs import HubRegistry
 from chatserver.hub.redis_url import REDIS_ERRORS, Client
 from chatserver.hub.round_trips import Command, RoundTrips
+from chatserver.hub.tasks import end
 from policies.vocabulary import UserId
 
 log = logging.getLogger(__name__)
@@ -80,10 +81,7 @@ class Seats:
 
     async def stop(self) -> None:
         """Stop renewing. Seats that are still held are free once this hub has left."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await end(self._task)
 
     async def take(self, user: UserId, session: str) -> bool:
         """Take a seat for a session; taking it again renews it. False when the user holds as many as allowed.

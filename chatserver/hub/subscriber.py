@@ -13,6 +13,7 @@ from collections.abc import Callable
 from chatserver.hub.publisher import BusObserver, BusTimes, Uniform
 from chatserver.hub.redis_url import REDIS_ERRORS
 from chatserver.hub.shards import Link, Shards
+from chatserver.hub.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Subscriber:
         publish: sends a payload to a channel, through the same path as every publication.
         on_message: called with channel and payload, in order, on the event loop; must not raise.
         on_change: called when ``alive`` changed and at the first failure to become so, with the reason of a loss.
+        lost: it takes the place of one that was lost, which has been reported.
     """
 
     def __init__(
@@ -42,9 +44,14 @@ class Subscriber:
         publish: Callable[[bytes, bytes], None],
         on_message: Callable[[bytes, bytes], None],
         on_change: Callable[["Subscriber", str], None],
+        *,
+        lost: bool,
     ) -> None:
         self.shard = shard
         self.alive = False
+        """Everything is confirmed, and the latest probe came back."""
+        self.lost = lost
+        """An attempt failed, and none has succeeded since."""
         self.probe = probe
         self.tried = asyncio.Event()
         """Set when the first attempt came to an end, well or badly."""
@@ -65,7 +72,6 @@ class Subscriber:
         self._outbox: list[bytes] = []
         self._wake = asyncio.Event()
         self._connected = False
-        self._reported_lost = False
         self._probe_number = 0
         self._probe_sent: float | None = None
         self._kind_message = shards.publish.lower().removesuffix(b"publish") + b"message"
@@ -101,8 +107,7 @@ class Subscriber:
             self._wake.set()
 
     async def stop(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         for confirmed in self._wanted.values():
             if not confirmed.done():
                 confirmed.set_result(False)
@@ -136,8 +141,8 @@ class Subscriber:
         for channel, confirmed in self._wanted.items():
             if confirmed.done():
                 self._wanted[channel] = self._loop.create_future()
-        if not self._reported_lost:
-            self._reported_lost = True
+        if not self.lost:
+            self.lost = True
             log.warning("subscriptions at %s lost: %s", self.shard, reason)
             self._on_change(self, reason)
         self.tried.set()
@@ -220,8 +225,8 @@ class Subscriber:
         self._wake.set()
         if not self.alive:
             self.alive = True
-            if self._reported_lost:
-                self._reported_lost = False
+            if self.lost:
+                self.lost = False
                 log.warning("subscriptions at %s restored", self.shard)
             self._on_change(self, "")
             self.tried.set()
