@@ -48,7 +48,8 @@ from storage.room_log import RoomLog
 from storage.rooms import Rooms
 
 CONTROL: Final = "control"
-"""Bus channel of what concerns every process: ``{"revoked": [user, ...]}``, ``{"clock": [offset_ms, ...]}``."""
+"""Bus channel of what concerns every process: ``{"revoked": [user, ...]}``, ``{"left": [hub, ...]}``,
+``{"clock": [offset_ms, ...]}``."""
 TICK_S: Final = 0.25
 WRITER_IDLE_S: Final = 60.0
 
@@ -154,6 +155,9 @@ class Hub:
             seconds: the longest it may take.
         """
         deadline = self._loop.time() + seconds
+        # First of all the others take over this process's partitions, so that nothing more is passed to it.
+        await self._registry.leave()
+        self._mailbag.put(CONTROL, "left", self.id)
         await self.sessions.say_goodbye()
         while not self._quiet() and self._loop.time() < deadline - 1.0:  # noqa: ASYNC110  (polled in a stop only)
             await asyncio.sleep(0.02)
@@ -342,8 +346,13 @@ class Hub:
     def _on_control(self, message: dict[str, Any]) -> None:
         for user in message.get("revoked", ()):
             self._put_out(UserId(user))
+        if "left" in message:
+            self.spawn(self._learn_hubs())
         for offset_ms in message.get("clock", ()):
             self.clock.offset = max(self.clock.offset, timedelta(milliseconds=offset_ms))
+
+    async def _learn_hubs(self) -> None:
+        await self._registry.announce()
 
     def tell_clock(self, offset: timedelta) -> None:
         """The sandbox's clock was moved: tell the other processes."""
