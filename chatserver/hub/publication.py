@@ -119,8 +119,8 @@ class Publication:
 
     @classmethod
     def from_fields(cls, fields: Sequence[Any]) -> "Publication":
-        *head, json = fields
-        return cls(*head, json.encode())
+        room, seq, kind, author_id, command_id, withheld, entry_id, at, json = fields
+        return cls(room, seq, kind, author_id, command_id, withheld, entry_id, at, json.encode())
 
     def _frame(self, entry: bytes) -> bytes:
         return text_frame(b'{"type":"entry","room":' + orjson.dumps(self.room) + b',"entry":' + entry + b"}")
