@@ -5,8 +5,6 @@ from typing import Final, NamedTuple
 
 from policies.vocabulary import RoomId, UserId
 
-REPEAT_S: Final = 2.0
-"""Shortest pause between two notices that the same user types in the same room."""
 CAPACITY: Final = 100_000
 """Users typing at once on one hub; about 30 MB. Who types beyond it does so unseen."""
 
@@ -25,24 +23,23 @@ class TypingNotices:
     """Typing of all rooms of one hub.
 
     A client renews its notice while its user types. The others lapse what they were told after ``lapse_s`` on their own
-    (a server may die without saying that it ended), so a renewal is passed on now and then, but not more often than
-    every ``repeat_s``; nor is the start of a user who starts and stops all the time.
+    (a server may die without saying that it ended), so renewals are passed on: three times in that span, so that one
+    may be lost, and not more often. The same pause holds for a user who starts and stops all the time.
 
     Args:
         lapse_s: how long a notice holds without renewal.
-        repeat_s: shortest pause between two notices of the same user and room; at most ``lapse_s``.
         capacity: most users (times rooms) remembered.
     """
 
     __slots__ = ("_capacity", "_lapse_s", "_repeat_s", "_stopped", "_typing")
 
-    def __init__(self, lapse_s: float, *, repeat_s: float = REPEAT_S, capacity: int = CAPACITY) -> None:
+    def __init__(self, lapse_s: float, *, capacity: int = CAPACITY) -> None:
         self._lapse_s = lapse_s
-        self._repeat_s = min(repeat_s, lapse_s)
+        self._repeat_s = lapse_s / 3
         self._capacity = capacity
         # In order of renewal, which is the order in which they lapse, since all hold equally long.
         self._typing: OrderedDict[tuple[RoomId, UserId], _Typing] = OrderedDict()
-        # Who stopped within repeat_s after the others were told, and when they were told.
+        # Who stopped lately, and when the others were last told that they typed.
         self._stopped: OrderedDict[tuple[RoomId, UserId], float] = OrderedDict()
 
     @property
@@ -88,7 +85,7 @@ class TypingNotices:
         notice = self._typing.pop(key, None)
         if notice is None:
             return False
-        if now - notice.told_at < self._repeat_s and len(self._stopped) < self._capacity:
+        if len(self._stopped) < self._capacity:
             self._stopped[key] = notice.told_at
         return notice.shown
 

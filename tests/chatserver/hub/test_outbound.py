@@ -144,7 +144,9 @@ def test_congested_from_half_to_an_eighth_so_that_reading_does_not_flutter() -> 
 def test_congested_by_bytes() -> None:
     queue = Outbound(1000, 80)
     queue.put(b"x" * 30, False)
-    queue.put(b"x" * 11, False)
+    queue.put(b"x" * 10, False)
+    assert not queue.congested
+    queue.put(b"x", False)
     assert queue.congested
     queue.drain(30)
     assert queue.congested, "an eighth of 80 is 10"
@@ -159,6 +161,9 @@ def test_an_idle_queue_costs_nearly_nothing() -> None:
     for _ in range(200):
         queue.put(b"x" * 100, False)
     queue.drain(EVERYTHING)
+    assert footprint(queue) <= before
+    queue.put(b"x" * 5000, False)
+    queue.drain(1000)
     assert footprint(queue) <= before
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from chatserver.hub.receipts import Advance, ReceiptLedger
 from policies.vocabulary import RoomId, UserId
+from tests.chatserver.hub.footprint import footprint
 
 ROOM = RoomId("order-1")
 ANN = UserId("ann")
@@ -67,6 +68,12 @@ def test_what_is_stored_is_not_told_again_after_a_reconnect() -> None:
     assert ledger.take() == [Advance(ROOM, ANN, 8, 7)]
 
 
+def test_a_stored_cursor_that_is_read_was_delivered() -> None:
+    ledger = ReceiptLedger()
+    ledger.learn(ROOM, ANN, 3, 5)
+    assert not ledger.advance(ROOM, ANN, 10, 4, None)
+
+
 def test_another_device_on_another_hub_was_faster() -> None:
     ledger = ReceiptLedger()
     ledger.advance(ROOM, ANN, 10, 5, 5)
@@ -112,6 +119,15 @@ def test_a_room_that_is_served_no_longer_costs_nothing() -> None:
     ledger.forget_room(ROOM)
     assert ledger.remembered == 0
     assert ledger.take() == [Advance(ROOM, ANN, 5, 5)]
+
+
+def test_rooms_that_all_have_left_cost_nothing() -> None:
+    ledger = ReceiptLedger()
+    before = footprint(ledger)
+    for number in range(1000):
+        ledger.learn(RoomId(str(number)), ANN, 1, 1)
+        ledger.forget(RoomId(str(number)), ANN)
+    assert footprint(ledger) <= before + 200
 
 
 def test_who_leaves_and_comes_back_before_the_flush_does_not_go_back() -> None:

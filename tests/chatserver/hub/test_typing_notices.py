@@ -89,6 +89,7 @@ def test_a_start_that_was_not_told_is_made_good_by_a_renewal_or_ends_unseen() ->
     typing.set(ROOM, ANN, True, T)
     typing.set(ROOM, ANN, False, T + 0.1)
     assert not typing.set(ROOM, ANN, True, T + 0.2)
+    assert typing.remembered == 1
     assert not typing.set(ROOM, ANN, False, T + 0.3), "the others do not know that it began"
     assert not typing.set(ROOM, ANN, True, T + 0.4)
     assert typing.set(ROOM, ANN, True, T + 2.0)
@@ -130,6 +131,19 @@ def test_those_who_stopped_are_forgotten() -> None:
     assert typing.remembered == 3
     typing.lapsed(T + 2)
     assert typing.remembered == 0
+
+
+def test_those_who_stopped_are_forgotten_when_the_next_one_stops() -> None:
+    typing = notices()
+    for user, at in ((ANN, T), (BOB, T + 2)):
+        typing.set(ROOM, user, True, at)
+        typing.set(ROOM, user, False, at)
+        assert typing.remembered == 1
+
+
+def test_with_a_short_lapse_renewals_still_reach_the_others_before_it() -> None:
+    typing = TypingNotices(1.5)
+    assert [typing.set(ROOM, ANN, True, T + tick / 4) for tick in range(5)] == [True, False, True, False, True]
 
 
 STEPS = st.lists(
@@ -176,5 +190,5 @@ def test_what_the_others_believe_is_true_or_ends_by_itself(
             renewed.pop(key, None)
             believed.discard(key)
         assert typing.next_at == (min(renewed.values()) + 6.0 if renewed else None)
-        assert typing.remembered <= 6
+        assert typing.remembered <= 3
     assert set(typing.lapsed(now + 6.0)) == believed
