@@ -113,6 +113,8 @@ class Runner:
         try:
             return await waiter
         finally:
+            if waiter.done() and not waiter.cancelled():
+                waiter.exception()  # seen, also when the wait was cancelled at the same moment
             waiters.remove(waiter)
             if not waiters and self._waiters.get(command_id) is waiters:
                 del self._waiters[command_id]
