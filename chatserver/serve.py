@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import functools
+import gc
 import logging
 import multiprocessing
 import os
@@ -30,6 +31,9 @@ METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 BACKLOG: Final = 2048
 KILL_AFTER_S: Final = 3.0
 """How much longer than its drain a process may take before it is killed."""
+GC_THRESHOLDS: Final = (20_000, 20, 100)
+"""New objects until the youngest generation is collected, and collections of each generation until the next older
+one's."""
 REQUESTS_S: Final = 1.0
 """What is left of the drain for HTTP requests under way, at least."""
 FORCE_POLL_S: Final = 0.1
@@ -195,6 +199,7 @@ def _run(
     def serving() -> None:
         if prepare is not None:
             prepare(server)
+        tune_garbage_collection()
         on_serving()
 
     server = Server(config, app, settings.drain_s, serving)
@@ -204,6 +209,17 @@ def _run(
         # uvicorn's way to say that the application did not start; the log says why.
         return 1
     return 0 if server.started else 1
+
+
+def tune_garbage_collection() -> None:
+    """Collect cycles seldom: what the program itself is made of never becomes garbage, and messages make no cycles.
+
+    At its defaults the collector takes about a tenth of a busy server's time, and its full passes over the objects of
+    ten thousand idle connections are pauses that clients notice.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
 
 @contextlib.contextmanager
