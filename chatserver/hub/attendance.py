@@ -9,7 +9,7 @@ from chatserver.clock import Clock
 from chatserver.hub.live_room import LiveRoom, Member
 from chatserver.hub.mailbag import Mailbag
 from chatserver.hub.presence_store import Presence, PresenceStore
-from chatserver.hub.roster import Change
+from chatserver.hub.roster import Change, Present
 from chatserver.hub.socket import text_frame
 from policies.vocabulary import PresenceState, Role, RoomId, UserId
 
@@ -44,10 +44,27 @@ class Attendance:
         self._contribute(room, user)
 
     async def learn(self, room: LiveRoom) -> None:
-        """Ask the store who is in a room that was opened here just now."""
-        for hub, one in await self._store.contributions(room.id):
-            if hub != self._hub_id:
-                self._tell(room, room.roster.set(hub, one.user, one.role, one.name, one.state))
+        """Ask the store who is in a room: when it is opened here, and when words of the others may have been lost."""
+        contributions = await self._store.contributions(room.id)
+        if not contributions:
+            return  # most likely Redis is away, and what is known stays
+        by_hub: dict[str, list[Present]] = {hub: [] for hub in room.roster.contributors()}
+        for hub, one in contributions:
+            by_hub.setdefault(hub, []).append(Present(one.user, one.role, one.name, one.state))
+        by_hub.pop(self._hub_id, None)
+        for hub, present in by_hub.items():
+            self._tell(room, room.roster.replace(hub, present))
+
+    async def learn_all(self, rooms: Iterable[LiveRoom]) -> None:
+        """``learn`` for rooms that are in service."""
+        for room in tuple(rooms):
+            await self.learn(room)
+
+    def tell_all(self, room: LiveRoom, member: Member) -> None:
+        """Tell a member everybody's presence: it read too slowly and may have missed a change."""
+        for one in room.roster.members():
+            if one.user != member.user_id:
+                member.send(_frame(room, Change(one.user, one.role, one.state)), ephemeral=True)
 
     def on_item(self, room: LiveRoom, hub: str, item: list[Any]) -> None:
         """Another process says how one of its users is in the room."""
@@ -60,11 +77,18 @@ class Attendance:
             self._tell(room, room.roster.drop_hub(hub))
 
     def announce(self, rooms: Iterable[LiveRoom]) -> None:
-        """Say again what this process knows, after the store or the bus lost it."""
+        """Say again, and as a whole, what this process knows: the store or the others may have missed some of it."""
         for room in rooms:
-            for user in {member.user_id for member in room.members}:
-                self._mailbag.put(room.channel, "presence", self._item(room, user))
+            items = [self._item(room, user) for user in {member.user_id for member in room.members}]
+            self._mailbag.put(room.channel, "present", [room.id, items])
         self._spawn(self._store_again())
+
+    def on_announced(self, room: LiveRoom, hub: str, item: list[Any]) -> None:
+        """Another process says all that it knows of a room."""
+        present = [
+            Present(UserId(user), Role(role), name, PresenceState(state)) for _, user, role, name, state in item[1]
+        ]
+        self._tell(room, room.roster.replace(hub, present))
 
     def _contribute(self, room: LiveRoom, user: UserId) -> None:
         best = self._best(room, user)
@@ -96,14 +120,7 @@ class Attendance:
 
     def _tell(self, room: LiveRoom, changes: list[Change]) -> None:
         for change in changes:
-            frame = {
-                "type": "presence",
-                "room": room.id,
-                "user": change.user,
-                "role": change.role.value,
-                "state": change.state.value,
-            }
-            room.tell(text_frame(orjson.dumps(frame)), besides=change.user)
+            room.tell(_frame(room, change), besides=change.user)
 
     def _store_later(self, room: RoomId, user: UserId, presence: Presence | None) -> None:
         if not self._unstored:
@@ -119,3 +136,17 @@ class Attendance:
 
     async def _store_again(self) -> None:
         await self._store.announce_all()
+
+
+def _frame(room: LiveRoom, change: Change) -> bytes:
+    return text_frame(
+        orjson.dumps(
+            {
+                "type": "presence",
+                "room": room.id,
+                "user": change.user,
+                "role": change.role.value,
+                "state": change.state.value,
+            }
+        )
+    )

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from random import Random
 from typing import Any, Final
@@ -267,7 +267,6 @@ class Hub:
             live = self.live[facts.id] = LiveRoom(facts, partition)
             self._partition_rooms[partition] += 1
             self.metrics.rooms.set(len(self.live))
-        live.facts = facts
         live.openers += 1
         try:
             await self.bus.subscribe(live.channel)
@@ -322,6 +321,9 @@ class Hub:
         for item in message.get("presence", ()):
             if (live := self.live.get(item[0])) is not None:
                 self.attendance.on_item(live, message["from"], item)
+        for item in message.get("present", ()):
+            if (live := self.live.get(item[0])) is not None:
+                self.attendance.on_announced(live, message["from"], item)
         for item in message.get("typing", ()):
             if (live := self.live.get(item[0])) is not None:
                 self.notices.on_typing(live, item)
@@ -336,6 +338,7 @@ class Hub:
         self._recovery.sweep_now()
         if self.bus.alive:
             self.attendance.announce(self.live.values())
+            self.spawn(self.attendance.learn_all(self.live.values()))
 
     def _on_hubs_changed(self, change: HubChange) -> None:
         for hub_id in change.gone:
@@ -358,10 +361,10 @@ class Hub:
         """The sandbox's clock was moved: tell the other processes."""
         self._mailbag.put(CONTROL, "clock", offset // timedelta(milliseconds=1))
 
-    def _put_out(self, user: UserId) -> None:
+    def _put_out(self, user: UserId, at: datetime | None = None) -> None:
         """A user was revoked: what keeps them out is stored, what they have open is closed."""
         self.auth.forget_revocation(user)
-        self.sessions.revoke(user)
+        self.sessions.revoke(user, at)
 
     # What time brings
 
@@ -388,7 +391,7 @@ class Hub:
             return  # MongoDB is away; the same question is asked again
         for revocation in revoked:
             self._revoked_until = max(self._revoked_until, revocation.at)
-            self._put_out(revocation.user)
+            self._put_out(revocation.user, revocation.at)
 
     async def _forget_unused(self) -> None:
         now = self._loop.time()

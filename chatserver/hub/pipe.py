@@ -119,16 +119,19 @@ class Pipe:
             self._metrics.closed(code)
             self._socket.close(code, reason)
 
-    def drain(self) -> None:
-        """The socket takes frames again."""
+    def drain(self) -> bool:
+        """The socket takes frames again. Returns whether everything is written and some that may be lost were."""
+        missed = False
         while self._outbound is not None and self._socket.writable:
             frames = self._outbound.drain(DRAIN_BYTES)
-            if not frames:
-                self._outbound = None
-            else:
+            if frames:
                 self._socket.write_many(frames)
+            else:
+                missed = self._outbound.dropped > 0
+                self._outbound = None
         if self._outbound is None or not self._outbound.congested:
             self.release(HOLD_CONGESTED)
+        return missed
 
     def hold(self, reason: int) -> None:
         """Stop reading for a reason."""

@@ -98,11 +98,13 @@ class Recovery:
 
     def _compare(self, room_id: RoomId, head: Seq) -> None:
         live = self._live.get(room_id)
-        if live is None or not live.feed.started or head <= live.feed.known_head:
+        if live is None or not live.feed.started:
             return
-        live.feed.learn_head(head)
-        self._metrics.tails_repaired.inc()
-        self.repair_soon(live)
+        if head > live.feed.known_head:
+            live.feed.learn_head(head)
+            self._metrics.tails_repaired.inc()
+        if live.feed.missing is not None:
+            self.repair_soon(live)
 
     def _repair(self, room_id: RoomId) -> None:
         self._due.discard(room_id)
@@ -124,7 +126,7 @@ class Recovery:
             logger.warning("a hole could not be filled yet", extra={"room": live.id, "code": error.code.value})
             live.feed.fetch_failed(self._loop.time())
         except BaseException:
-            live.feed.fetch_failed(self._loop.time())
+            live.feed.fetch_failed(self._loop.time())  # the next sweep finds the hole again
             raise
         else:
             self._metrics.gaps_repaired.inc()

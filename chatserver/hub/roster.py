@@ -1,5 +1,6 @@
 """Who is present in a room, put together from what every hub contributes."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from policies.vocabulary import PresenceState, Role, UserId
@@ -78,6 +79,19 @@ class Roster:
         if best is PresenceState.OFFLINE:
             del self._users[user]
         return [Change(user, presence.role, best)] if best is not before else []
+
+    def replace(self, hub: str, present: Iterable[Present]) -> list[Change]:
+        """All that the hub contributes now; whoever is not named has left there."""
+        named = {one.user: one for one in present}
+        gone = [user for user, seen in self._users.items() if hub in seen.states and user not in named]
+        changes = [change for user in gone for change in self.remove(hub, user)]
+        for one in named.values():
+            changes += self.set(hub, one.user, one.role, one.name, one.state)
+        return changes
+
+    def contributors(self) -> frozenset[str]:
+        """The hubs that contribute anything."""
+        return frozenset(hub for seen in self._users.values() for hub in seen.states)
 
     def drop_hub(self, hub: str) -> list[Change]:
         """The hub is gone, and with it all that it contributed."""

@@ -157,7 +157,9 @@ class Session:
         self.close(CloseCode.BAD_FRAME, "binary frames are not part of the protocol")
 
     def on_writable(self) -> None:
-        self._pipe.drain()
+        if self._pipe.drain():
+            for live in self._rooms.values():
+                self._hub.attendance.tell_all(live, self)
 
     def on_no_heartbeat(self) -> None:
         self.close(CloseCode.NO_HEARTBEAT, "no answer to a ping")

@@ -119,3 +119,18 @@ def test_whoever_follows_the_changes_knows_who_is_present(steps: list[tuple[str,
             if (states := [state for key, state in contributed.items() if key[1] == user])
         }
         assert present == best
+
+
+def test_a_hub_that_says_all_it_knows_replaces_what_it_said_before() -> None:
+    roster = Roster()
+    roster.set("h1", UserId("bea"), Role.BUYER, "Bea", PresenceState.ONLINE)
+    roster.set("h1", UserId("ada"), Role.AGENT, "Ada", PresenceState.ONLINE)
+    roster.set("h2", UserId("bea"), Role.BUYER, "Bea", PresenceState.AWAY)
+    sam = Present(UserId("sam"), Role.SELLER, "Sam", PresenceState.AWAY)
+    assert sorted(roster.replace("h1", [sam])) == [
+        Change(UserId("ada"), Role.AGENT, PresenceState.OFFLINE),
+        Change(UserId("bea"), Role.BUYER, PresenceState.AWAY),
+        Change(UserId("sam"), Role.SELLER, PresenceState.AWAY),
+    ]
+    assert roster.contributors() == {"h1", "h2"}
+    assert roster.replace("h1", [sam]) == []
