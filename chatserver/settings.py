@@ -70,6 +70,7 @@ class Settings(BaseModel):
     rooms_per_connection: int = Field(20, ge=1, description="Rooms a buyer or seller may join on one connection.")
     staff_rooms_per_connection: int = Field(128, ge=1, description="Rooms staff may join on one connection.")
     history_page: int = Field(100, ge=1, description="Most entries of one history answer.")
+    history_bytes: int = Field(256 * 1024, ge=1024, description="Largest history or joined answer, about, in bytes.")
     joined_page: int = Field(50, ge=1, description="Entries of a joined answer.")
     queue_frames: int = Field(256, ge=1, description="Frames that may wait for a slow client before 4002.")
     queue_bytes: int = Field(1024 * 1024, ge=65536, description="Bytes that may wait for a slow client before 4002.")

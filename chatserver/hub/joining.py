@@ -11,8 +11,8 @@ import orjson
 
 from chatserver.hub.hub import Hub
 from chatserver.hub.live_room import LiveRoom, Member, Membership
+from chatserver.hub.page import fit
 from chatserver.hub.socket import text_frame
-from chatserver.rendering import render
 from policies.entry import Entry
 from policies.errors import BadRequest, NotFound
 from policies.instant import rfc3339
@@ -52,6 +52,7 @@ async def join(
     if facts is None or role is None:
         raise NotFound("No such room.")
     live = joined or await hub.open_room(facts)
+    live.facts = facts  # the parties may have changed while the room was open
     membership = live.members[member] = Membership(member, role)
     try:
         cursors, page, _ = await asyncio.gather(
@@ -69,7 +70,10 @@ async def join(
             hub.close_room(live)
         raise
     # Nothing is awaited between going live and sending what was read, so the order on the wire is that of the log.
-    member.send(text_frame(orjson.dumps(_joined(live, membership, page, cursors, command_id))))
+    answer = _joined(live, membership, page, cursors, after, hub.settings.history_bytes)
+    if command_id is not None:
+        answer["id"] = command_id
+    member.send(text_frame(orjson.dumps(answer)))
     for publication in held:
         member.send(publication.frame_for(member.user_id, role))
     for user, cursor in cursors.items():
@@ -99,21 +103,26 @@ async def read_page(hub: Hub, room_id: RoomId, after: int | None) -> Page:
 
 
 def _joined(
-    live: LiveRoom, membership: Membership, page: Page, cursors: dict[UserId, Cursor], command_id: str | None
+    live: LiveRoom,
+    membership: Membership,
+    page: Page,
+    cursors: dict[UserId, Cursor],
+    after: int | None,
+    most_bytes: int,
 ) -> dict[str, Any]:
     user, role = membership.member.user_id, membership.role
-    frame: dict[str, Any] = {"type": "joined"}
-    if command_id is not None:
-        frame["id"] = command_id
-    return frame | {
+    # Without a position the client wants the latest; with one it goes on from there.
+    entries, left_out = fit(page.entries, user, role, most_bytes, newest=after is None)
+    return {
+        "type": "joined",
         "room": live.id,
         "kind": live.facts.kind.value,
         "head": page.head,
         "members": _members(live, membership, cursors),
         "you": {"role": role.value},
         "available_actions": [],
-        "entries": [render(entry, user, role) for entry in page.entries],
-        "more": page.more,
+        "entries": entries,
+        "more": page.more or left_out > 0,
         "cursors": {user: {"delivered": at.delivered, "read": at.read} for user, at in cursors.items()},
     }
 

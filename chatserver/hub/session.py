@@ -20,12 +20,12 @@ from chatserver.hub import answers
 from chatserver.hub.hub import Hub
 from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
+from chatserver.hub.page import fit
 from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe
 from chatserver.hub.rates import TokenBucket
 from chatserver.hub.socket import FrameSocket
 from chatserver.hub.writer import Submission, Written
 from chatserver.protocol import CLIENT_FRAME
-from chatserver.rendering import render
 from policies.errors import (
     BadRequest,
     ChatError,
@@ -349,14 +349,14 @@ class Session:
             raise BadRequest("Give 'before' or 'after', not both.", details={"field": "before"})
         if frame.after is not None:
             entries = await hub.log.read_after(live.id, Seq(frame.after), frame.limit + 1)
-            more = len(entries) > frame.limit
-            entries = entries[: frame.limit]
+            page, left_out = fit(entries[: frame.limit], self.user_id, role, hub.settings.history_bytes)
+            more = left_out > 0 or len(entries) > frame.limit
         else:
             before = None if frame.before is None else Seq(frame.before)
             entries = await hub.log.read_before(live.id, before, frame.limit)
-            more = bool(entries) and entries[0].seq > 1
-        rendered = [render(entry, self.user_id, role) for entry in entries]
-        self._pipe.tell({"type": "history", "id": frame.id, "room": live.id, "entries": rendered, "more": more})
+            page, left_out = fit(entries, self.user_id, role, hub.settings.history_bytes, newest=True)
+            more = left_out > 0 or (bool(entries) and entries[0].seq > 1)
+        self._pipe.tell({"type": "history", "id": frame.id, "room": live.id, "entries": page, "more": more})
 
     async def _refresh(self, frame: protocol.TokenRefresh) -> None:
         held = self.identity
