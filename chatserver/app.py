@@ -21,7 +21,7 @@ from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.hub.endpoint import Endpoint
 from chatserver.hub.hub import Hub, HubParts
-from chatserver.hub.redis_url import open_redis
+from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.metrics import Metrics
 from chatserver.observers import CommitMetrics
 from chatserver.protocol import PATH
@@ -140,7 +140,7 @@ class _Parts:
             await self.commit.close()
             await hub.stop()
             await self.auth.close()
-            await self.redis.aclose()
+            await close_redis(self.redis)
             await self.database.close()
             self.tracing.close()
 

@@ -14,8 +14,8 @@ class BusMetrics:
     def published(self, count: int) -> None:
         self._metrics.bus_published.inc(count)
 
-    def received(self) -> None:
-        self._metrics.bus_received.inc()
+    def received(self, count: int) -> None:
+        self._metrics.bus_received.inc(count)
 
     def dropped(self, count: int) -> None:
         self._metrics.bus_dropped.inc(count)

@@ -38,8 +38,8 @@ class BusCounts:
     def published(self, count: int) -> None:
         self.publications += count
 
-    def received(self) -> None:
-        self.receptions += 1
+    def received(self, count: int) -> None:
+        self.receptions += count
 
     def dropped(self, count: int) -> None:
         self.drops += count

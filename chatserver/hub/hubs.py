@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from chatserver.hub.tasks import end
 log = logging.getLogger(__name__)
 
 # Redis's clock alone counts, so that processes need not agree on the time. Answers: whether this hub's lease was
-# still running, then the living hubs.
+# still running, then the living hubs, each with the end of its lease.
 _ANNOUNCE: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -21,7 +21,7 @@ local held = redis.call('ZSCORE', KEYS[1], ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2] * 10)
-local answer = redis.call('ZRANGE', KEYS[1], 0, -1)
+local answer = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 table.insert(answer, 1, (held and tonumber(held) > now) and '1' or '0')
 return answer
 """
@@ -53,11 +53,12 @@ class HubRegistry:
 
     def __init__(self, client: Client, *, prefix: str, hub_id: str, lease_s: float) -> None:
         self.hub_id = hub_id
+        self.lease_s = lease_s
         self._trips = RoundTrips(client)
         self._key = f"{prefix}:hubs"
-        self._lease_s = lease_s
         self._on_change: Callable[[HubChange], None] | None = None
         self._live: tuple[str, ...] = (hub_id,)
+        self._leases: dict[str, int] = {}
         self._member = False
         """Between ``start`` and ``leave``."""
         self._announced_at: float | None = None
@@ -68,6 +69,11 @@ class HubRegistry:
     def live(self) -> tuple[str, ...]:
         """Ids of the living hubs, sorted, this one among them."""
         return self._live
+
+    @property
+    def leases(self) -> Mapping[str, int]:
+        """When the lease of each living hub ends, in milliseconds of Redis's clock: a later end is a sign of life."""
+        return self._leases
 
     async def start(self, on_change: Callable[[HubChange], None]) -> None:
         """Announce this hub, now and from now on. Redis may be away.
@@ -100,7 +106,7 @@ class HubRegistry:
         if not self._member:
             return False
         now = asyncio.get_running_loop().time()
-        command = ("EVAL", _ANNOUNCE, 1, self._key, self.hub_id, round(self._lease_s * 1000))
+        command = ("EVAL", _ANNOUNCE, 1, self._key, self.hub_id, round(self.lease_s * 1000))
         try:
             # Those who ask at the same moment each get an answer that is newer than their question.
             answer = (await self._trips.run([command]))[0]
@@ -110,11 +116,12 @@ class HubRegistry:
         if not self._member:
             return False
         held, *found = [item.decode() for item in answer]
+        self._leases = {hub: int(float(end)) for hub, end in zip(found[::2], found[1::2], strict=True)}
         # An announcement that was given up here may still have reached Redis late, after others saw the lease end.
         before_this = self._announced_at
-        lapsed = before_this is not None and (held == "0" or now - before_this >= self._lease_s)
+        lapsed = before_this is not None and (held == "0" or now - before_this >= self.lease_s)
         self._announced_at = now
-        before, self._live = self._live, tuple(sorted(found))
+        before, self._live = self._live, tuple(sorted(self._leases))
         change = HubChange(
             joined=tuple(hub for hub in self._live if hub not in before),
             gone=tuple(hub for hub in before if hub not in self._live),
@@ -129,7 +136,7 @@ class HubRegistry:
 
     async def _keep(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_s / 4)
+            await asyncio.sleep(self.lease_s / 4)
             await self.announce()
 
 

@@ -63,8 +63,8 @@ class BusObserver(Protocol):
     def published(self, count: int) -> None:
         """So many publications were taken by Redis."""
 
-    def received(self) -> None:
-        """One publication arrived."""
+    def received(self, count: int) -> None:
+        """So many publications arrived since the last call."""
 
     def dropped(self, count: int) -> None:
         """So many publications were given up: queue full, too old, or lost with a connection."""

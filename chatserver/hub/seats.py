@@ -1,9 +1,11 @@
 """How many connections a user holds, over all processes.
 
 One Redis sorted set per user: a member per connection, its score the time when it lapses unless renewed. Seats of a
-hub that died are taken back when somebody else needs one. While Redis is away only this process's own connections
-are counted, so a user may hold up to the limit on each process; when it is back, ``renew`` makes them count again, and
-nobody who is connected is thrown out.
+hub that died are taken back when somebody else needs one; and nobody is refused for seats of a hub that has not shown
+that it lives, for after a crash its users come back at once.
+
+While Redis is away only this process's own connections are counted, so a user may hold up to the limit on each
+process; when it is back, ``renew`` makes them count again, and nobody who is connected is thrown out.
 """
 
 import asyncio
@@ -20,7 +22,8 @@ from policies.vocabulary import UserId
 
 log = logging.getLogger(__name__)
 
-# ARGV: seat, limit, lease in ms, then the living hubs, if seats of others shall be taken back.
+# ARGV: seat, limit, lease in ms, then the living hubs, if seats of others shall be taken back. Answers nothing when the
+# seat was given, else the hubs that hold the seats.
 # Redis's clock alone counts, so that processes need not agree on the time.
 _TAKE: Final = """
 local time = redis.call('TIME')
@@ -34,11 +37,13 @@ if #ARGV > 3 then
   end
 end
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
-  return 0
+  local holders = redis.call('ZRANGE', KEYS[1], 0, -1)
+  for i, seat in ipairs(holders) do holders[i] = string.match(seat, '^([^|]*)') end
+  return holders
 end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return 1
+return {}
 """
 _UNRELEASED: Final = 50_000
 """While Redis is away, so many seats that it should free are remembered; the rest lapses by itself."""
@@ -72,6 +77,7 @@ class Seats:
         self._retry_s = retry_s
         self._own: dict[UserId, set[str]] = {}
         self._unreleased: set[tuple[UserId, str]] = set()
+        self._releasing: set[asyncio.Task[None]] = set()
         self._failed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -82,11 +88,13 @@ class Seats:
     async def stop(self) -> None:
         """Stop renewing. Seats that are still held are free once this hub has left."""
         await end(self._task)
+        await asyncio.gather(*self._releasing)
 
     async def take(self, user: UserId, session: str) -> bool:
         """Take a seat for a session; taking it again renews it. False when the user holds as many as allowed.
 
-        When Redis is away, the sessions of this process alone decide.
+        A refusal may take as long as a hub's lease, where a hub that holds one of the seats may have died. When Redis
+        is away, the sessions of this process alone decide.
         """
         own = self._own.setdefault(user, set())
         if session not in own and len(own) >= self._limit:
@@ -94,16 +102,23 @@ class Seats:
         # Counted before Redis is asked, so that several at the same moment cannot all pass the line above.
         own.add(session)
         try:
-            taken = await self._ask(user, session, ()) or await self._ask_without_the_dead(user, session)
+            holders = await self._ask(user, session)
+            taken = not holders or await self._insist(user, session, holders)
         except REDIS_ERRORS as error:
             self._note(error)
             return True
+        except BaseException:
+            # Nobody waits any more, and what was asked is done all the same.
+            task = asyncio.create_task(self.release(user, session))
+            self._releasing.add(task)
+            task.add_done_callback(self._releasing.discard)
+            raise
         if not taken:
             self._forget(user, session)
         return taken
 
     async def release(self, user: UserId, session: str) -> None:
-        """Give a seat back; giving back one that is not held does nothing. Due also when ``take`` was cancelled."""
+        """Give a seat back; giving back one that is not held does nothing."""
         self._forget(user, session)
         await self._free([(user, session)])
 
@@ -127,12 +142,28 @@ class Seats:
             return False
         return True
 
-    async def _ask_without_the_dead(self, user: UserId, session: str) -> bool:
-        """Ask again, letting go of what hubs that are gone for certain still hold."""
-        return await self._hubs.announce() and await self._ask(user, session, self._hubs.live)
+    async def _insist(self, user: UserId, session: str, holders: set[str]) -> bool:
+        """Ask again until a seat is free, or every hub that holds one has renewed its lease since."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._hubs.lease_s
+        first_seen: dict[str, int] = {self._hubs.hub_id: -1}
+        while True:
+            live = self._hubs.live if await self._hubs.announce() else ()
+            leases = self._hubs.leases
+            holders = await self._ask(user, session, live)
+            if not holders:
+                return True
+            for hub in holders:
+                first_seen.setdefault(hub, leases.get(hub, 0))
+            alive = all(leases.get(hub, 0) > first_seen[hub] for hub in holders)
+            if alive or clock() >= deadline:
+                return False
+            await asyncio.sleep(self._hubs.lease_s / 8)
 
-    async def _ask(self, user: UserId, session: str, live: tuple[str, ...]) -> bool:
-        return bool((await self._trips.run([self._command(user, session, self._limit, live)]))[0])
+    async def _ask(self, user: UserId, session: str, live: tuple[str, ...] = ()) -> set[str]:
+        """The hubs that hold the user's seats, or nothing: then the seat is taken."""
+        answer: list[bytes] = (await self._trips.run([self._command(user, session, self._limit, live)]))[0]
+        return {hub.decode() for hub in answer}
 
     async def _free(self, seats: Sequence[tuple[UserId, str]]) -> bool:
         try:

@@ -70,6 +70,8 @@ class Subscriber:
         self._leaving: Counter[bytes] = Counter()
         """Likewise unsubscribe commands."""
         self._outbox: list[bytes] = []
+        self._received = 0
+        """Publications that the observer has not been told of; to count each costs more than to read it."""
         self._wake = asyncio.Event()
         self._connected = False
         self._probe_number = 0
@@ -78,11 +80,6 @@ class Subscriber:
         self._kind_subscribe = shards.subscribe.lower()
         self._kind_unsubscribe = shards.unsubscribe.lower()
         self._task = self._loop.create_task(self._run(), name=f"bus subscriber {shard}")
-
-    @property
-    def channels(self) -> list[bytes]:
-        """The channels that are wanted of this shard, the probe's not among them."""
-        return list(self._wanted)
 
     def add(self, channel: bytes) -> asyncio.Future[bool]:
         """Want a channel. The future becomes true when Redis confirmed it, false if it is given up before."""
@@ -136,6 +133,7 @@ class Subscriber:
             failures += 1
 
     def _lost(self, reason: str) -> None:
+        self._report_received()
         self._observer.failed("subscription" if self.alive else "connect")
         self.alive = False
         for channel, confirmed in self._wanted.items():
@@ -169,7 +167,7 @@ class Subscriber:
                 if reply[1] == self.probe:
                     self._probe_returned(reply[2])
                 else:
-                    self._observer.received()
+                    self._received += 1
                     self._on_message(reply[1], reply[2])
             elif kind == self._kind_subscribe:
                 self._confirmed(reply[1])
@@ -185,6 +183,7 @@ class Subscriber:
                 self._outbox.clear()
                 async with asyncio.timeout(times.reply_s):
                     await link.send_packed_command(commands, check_health=False)
+            self._report_received()
             now = self._loop.time()
             if self._probe_sent is None and now >= next_probe:
                 self._probe_number += 1
@@ -201,6 +200,11 @@ class Subscriber:
                     await self._wake.wait()
             except TimeoutError:
                 self._judge(deadline)
+
+    def _report_received(self) -> None:
+        if self._received:
+            self._observer.received(self._received)
+            self._received = 0
 
     def _judge(self, deadline: float) -> None:
         """The deadline passed: was it the probe's, and was it Redis that was late?"""
