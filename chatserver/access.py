@@ -207,7 +207,7 @@ class Authenticator:
             Revoked: it was.
         """
         revoked_at = await self._revoked.get(identity.user_id)
-        if revoked_at is not None and (identity.issued_at is None or identity.issued_at <= revoked_at):
+        if revoked_at is not None and identity.issued_by(revoked_at):
             self._metrics.auth_failed("revoked")
             raise Revoked("Access was revoked.")
 

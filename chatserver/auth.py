@@ -38,6 +38,10 @@ class Identity:
     issued_at: datetime | None = None
     token_id: str | None = None
 
+    def issued_by(self, time: datetime) -> bool:
+        """Whether the token was issued up to a time. One that does not say when counts as older than any."""
+        return self.issued_at is None or self.issued_at <= time
+
 
 class Revoked(Unauthenticated):
     """The token was good until its user's access was revoked."""

@@ -1,9 +1,11 @@
 """The connections of one process: who holds them, how many there may be, and how they end together."""
 
 import asyncio
+from datetime import datetime
 from random import Random
 from typing import Final, Protocol
 
+from chatserver.auth import Identity
 from chatserver.errors import CloseCode
 from chatserver.metrics import Metrics
 from policies.vocabulary import UserId
@@ -19,6 +21,10 @@ class Connection(Protocol):
     @property
     def user_id(self) -> UserId:
         """Who holds it; only asked once it was admitted."""
+
+    @property
+    def identity(self) -> Identity:
+        """What their token says of them; likewise."""
 
     def goodbye(self, reason: str, reconnect_after_ms: int) -> None:
         """Say ``bye`` and take no more commands."""
@@ -81,10 +87,15 @@ class Sessions:
     def of_user(self, user: UserId) -> tuple[Connection, ...]:
         return tuple(self._by_user.get(user, ()))
 
-    def revoke(self, user: UserId) -> None:
-        """A user may not be here any more."""
+    def revoke(self, user: UserId, at: datetime | None = None) -> None:
+        """A user's access was taken away: close what they have open.
+
+        Args:
+            at: when; who came in with a later token stays. None: just now.
+        """
         for connection in self.of_user(user):
-            connection.close(CloseCode.ACCESS_REVOKED, "access revoked")
+            if at is None or connection.identity.issued_by(at):
+                connection.close(CloseCode.ACCESS_REVOKED, "access revoked")
 
     def check_away(self, now: float) -> None:
         for connection in tuple(self._all):
