@@ -345,6 +345,11 @@ class Hub:
             self.attendance.drop_hub(self.live.values(), hub_id)
         if change.lapsed:
             self.attendance.announce(self.live.values())
+            self.spawn(self._seat_again())
+
+    async def _seat_again(self) -> None:
+        """Others took this process for dead, or Redis lost everything: its users' connections count all the same."""
+        await self.seats.renew()
 
     def _on_control(self, message: dict[str, Any]) -> None:
         for user in message.get("revoked", ()):
