@@ -18,6 +18,7 @@ dev: $(INSTALLED)
 	@$(BIN)/chatserver dev $(ARGS)
 
 test: $(INSTALLED)
+	@$(BIN)/python -m tests.browser.chromium
 	$(BIN)/coverage erase
 	$(BIN)/pytest --cov --cov-report= $(ARGS)
 ifeq ($(ARGS),)

@@ -29,7 +29,7 @@ nav ul{columns:2;list-style:none;padding:0}nav a{overflow-wrap:anywhere}
 .method{font-weight:700;margin-right:.5rem}:target{background:var(--soft)}
 """
 CSP: Final = (
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
     f"style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
 )
 _METHODS: Final = ("get", "put", "post", "delete", "patch")
