@@ -54,6 +54,14 @@ def pair(site: Site) -> Iterator[tuple[Server, Server]]:
 
 
 @pytest.fixture(scope="session")
+def fast(site: Site) -> Iterator[Server]:
+    """A process where a user may send as fast as they can; alone, in the same database."""
+    server = site.apart().begin(messages_per_s=100_000, message_burst=100_000)
+    with server.program:
+        yield server.await_start()
+
+
+@pytest.fixture(scope="session")
 def schemas() -> FrameSchemas:
     return FrameSchemas()
 

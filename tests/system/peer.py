@@ -145,13 +145,13 @@ class Peer:
 
     # Receiving
 
-    async def expect(self, kind: str, **fields: Any) -> Frame:
+    async def expect(self, kind: str, /, **fields: Any) -> Frame:
         """Take the first frame that is not yet taken, of a type and with these fields."""
         frame = await self.find(kind, **fields)
         self._inbox.remove(frame)
         return frame
 
-    async def find(self, kind: str, **fields: Any) -> Frame:
+    async def find(self, kind: str, /, **fields: Any) -> Frame:
         """As ``expect``, but the frame stays."""
         wanted = {"type": kind, **fields}
 
@@ -187,6 +187,11 @@ class Peer:
         return self.code
 
     # What it has seen
+
+    @property
+    def user(self) -> str:
+        """Who the server says it is."""
+        return str(self.of_type("connected")[0]["user"]["id"])
 
     def entries(self, room: str) -> list[Frame]:
         """The entries of a room in the order in which they came, with ``joined`` or live."""

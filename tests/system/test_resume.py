@@ -89,9 +89,8 @@ async def test_a_client_that_breaks_off_resumes_after_the_last_entry_it_has(site
     assert buyer.seqs(order.room) + back.seqs(order.room) == [1, 2, 3, 4, 5]
 
 
-async def test_a_long_absence_is_made_up_for_with_history(site: Site, pair: Pair, serve: Serve, dial: Dial) -> None:
+async def test_a_long_absence_is_made_up_for_with_history(site: Site, fast: Server, dial: Dial) -> None:
     """More entries than one answer holds."""
-    fast = await serve(site.apart(), messages_per_s=100_000, message_burst=100_000)
     order = site.order(fast)
     seller = await dial(fast, order.seller, [order.room])
     await asyncio.gather(*(seller.say(order.room, str(number)) for number in range(230)))
