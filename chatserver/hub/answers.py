@@ -1,7 +1,8 @@
 """The frames a session answers with, and what is wrong with a frame that is no command."""
 
+import re
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from pydantic import ValidationError
@@ -14,6 +15,10 @@ from chatserver.settings import Settings
 from policies.errors import BadRequest, ChatError
 from policies.instant import rfc3339
 from policies.vocabulary import STAFF
+
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+"""JavaScript can cut an emoji in half and writes what is left as an escape (RFC 8259 8.2 warns of it). Who typed it made
+a mistake in one text; to close their connection for good would be out of proportion."""
 
 
 def ack(frame: protocol.MessageSend, written: Written) -> bytes:
@@ -89,15 +94,18 @@ def misread(payload: bytes, error: ValidationError) -> tuple[str | None, BadRequ
 
     Returns None for what is not even an object of acceptable depth: then the peer speaks another protocol.
     """
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    unreadable = first["type"] == "json_invalid"
     try:
-        frame = orjson.loads(payload)
+        frame = orjson.loads(_SURROGATE.sub(b"?", payload) if unreadable else payload)
     except orjson.JSONDecodeError:
         return None
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    if not isinstance(frame, dict) or first["type"] == "json_invalid":
+    if not isinstance(frame, dict) or (unreadable and not _SURROGATE.search(payload)):
         return None
     named = frame.get("id")
     command_id = named if isinstance(named, str) and 1 <= len(named) <= protocol.COMMAND_ID_CHARS else None
+    if unreadable:
+        return command_id, BadRequest("A text holds half of a surrogate pair.")
     place = [str(part) for part in first["loc"][1:]]
     field = ".".join(place) or "type"
     message = f"{field}: {first['msg']}" if place else "There is no command of this type."

@@ -105,8 +105,7 @@ async def test_what_is_no_command_names_the_field(frame: Frame, field: str, buye
 async def test_half_a_surrogate_pair_is_no_text(buyer: Peer, order: Order) -> None:
     frame = {"type": "message.send", "id": "half", "room": order.room, "text": "Half an emoji: \ud83d"}
     await buyer.raw(json.dumps(frame))
-    error = await buyer.answer("half")
-    assert (error["code"], error["details"]) == ("bad_request", {"field": "text"})
+    assert (await buyer.answer("half"))["code"] == "bad_request"
     await buyer.say(order.room, "The connection goes on")
 
 
