@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -12,11 +13,13 @@ class Proxy:
 
     Args:
         url: ``redis://host:port/...`` of the server.
+        tls: what clients must speak TLS with; then ``url`` is ``rediss://...``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname or "", parts.port or 0)
+        self._tls = tls
         self._open = asyncio.Event()
         self._open.set()
         self._server: asyncio.Server | None = None
@@ -25,9 +28,9 @@ class Proxy:
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         host, port = self._server.sockets[0].getsockname()[:2]
-        self.url = f"redis://{host}:{port}/0"
+        self.url = f"redis{'s' if self._tls else ''}://{host}:{port}/0"
         return self
 
     async def __aexit__(

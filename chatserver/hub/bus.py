@@ -104,7 +104,7 @@ class Bus:
         self._running = False
         self._troubled = False
         """A loss was reported, and not yet that all is well again."""
-        self._observed_alive = False
+        self._alive = False
 
     @property
     def alive(self) -> bool:
@@ -112,9 +112,7 @@ class Bus:
 
         A server of which nothing was wanted before does not count until its answer is due.
         """
-        subscribers = self._subscribers.values()
-        all_placed = len(self._placed) == len(self._names)
-        return all_placed and any(s.alive for s in subscribers) and not any(s.lost for s in subscribers)
+        return self._alive
 
     @property
     def waiting(self) -> int:
@@ -146,7 +144,7 @@ class Bus:
         self._subscribers.clear()
         self._placed.clear()
         self._routes.clear()
-        self._observe_alive()
+        self._judge_alive()
 
     async def subscribe(self, channel: str) -> bool:
         """Want a channel, and wait until Redis confirmed the subscription.
@@ -159,6 +157,7 @@ class Bus:
         self._names[full] = channel
         confirmed = self._hold(full)
         if confirmed is None:
+            self._judge_alive()
             self._disturbed.set()
             return False
         if confirmed.done():
@@ -179,6 +178,7 @@ class Bus:
         holder = self._placed.pop(full, None)
         if holder is not None:
             holder.remove(full)
+        self._judge_alive()
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Queue a publication. Never blocks and never raises; everything queued in one turn goes out together."""
@@ -268,6 +268,7 @@ class Bus:
         current = self._shards.current()
         for shard in [shard for shard in self._publishers if shard not in current]:
             self._keep(self._retiring, self._publishers.pop(shard).stop())
+        self._judge_alive()
         return moved
 
     def _retire(self, subscriber: Subscriber) -> None:
@@ -322,14 +323,13 @@ class Bus:
         if not subscriber.alive:
             self._lost(f"subscriptions at {subscriber.shard} were lost: {reason}")
             return
-        told, self._troubled = self._troubled, not self.alive
+        told, self._troubled = self._troubled, not self._judge_alive()
         if told:
             self._tell(f"subscriptions at {subscriber.shard} are back")
-        else:
-            self._observe_alive()
 
     def _lost(self, reason: str) -> None:
         self._troubled = True
+        self._judge_alive()
         self._disturbed.set()
         self._tell(reason)
 
@@ -338,18 +338,20 @@ class Bus:
         self._disturbed.set()
 
     def _tell(self, trouble: str) -> None:
-        self._observe_alive()
         try:
             self._on_trouble(trouble)
         except Exception:  # as for messages: the bus goes on
             self._observer.failed("callback")
             log.exception("trouble could not be reported")
 
-    def _observe_alive(self) -> None:
-        alive = self.alive
-        if alive != self._observed_alive:
-            self._observed_alive = alive
+    def _judge_alive(self) -> bool:
+        subscribers = self._subscribers.values()
+        all_placed = len(self._placed) == len(self._names)
+        alive = all_placed and any(s.alive for s in subscribers) and not any(s.lost for s in subscribers)
+        if alive != self._alive:
+            self._alive = alive
             self._observer.alive(alive)
+        return alive
 
     @staticmethod
     def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:

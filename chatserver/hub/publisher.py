@@ -100,6 +100,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._connected = False
         self._stopping = False
+        self._failures = 0
         self._task = self._loop.create_task(self._run(), name=f"bus publisher {shard}")
 
     def put(self, command: bytes) -> None:
@@ -130,28 +131,29 @@ class Publisher:
             self._queue.clear()
 
     async def _run(self) -> None:
-        failures = 0
         await self._wake.wait()
         while self._queue or not self._stopping:
+            what = "connect"
             try:
                 link = await self._shards.dial(self._shard)
+                what = "publish"
+                try:
+                    self._connected = True
+                    await self._send_all(link)
+                finally:
+                    self._connected = False
+                    await link.disconnect(nowait=True)
             except REDIS_ERRORS as error:
-                log.debug("no connection to publish to %s: %s", self._shard, error)
-                self._observer.failed("connect")
-                self._drop_stale()
-                await asyncio.sleep(self._times.pause(failures, self._uniform))
-                failures += 1
-                continue
-            failures = 0
-            try:
-                self._connected = True
-                await self._send_all(link)
-            except REDIS_ERRORS as error:  # TimeoutError among them
-                log.debug("the connection that publishes to %s failed: %s", self._shard, error)
-                self._observer.failed("publish")
-            finally:
-                self._connected = False
-                await link.disconnect(nowait=True)
+                log.debug("publishing to %s: %s failed: %s", self._shard, what, error)
+            except Exception:
+                # A fault of ours must not silence the process for good.
+                log.exception("publishing to %s broke", self._shard)
+            else:
+                continue  # sent what was left before the stop
+            self._observer.failed(what)
+            self._drop_stale()
+            await asyncio.sleep(self._times.pause(self._failures, self._uniform))
+            self._failures += 1
 
     async def _send_all(self, link: Link) -> None:
         while True:
@@ -175,6 +177,7 @@ class Publisher:
                             self._on_refused(error)
                         else:
                             taken += 1
+                self._failures = 0
             finally:
                 # Sent once and never again: whoever misses one repairs from the log.
                 self._observer.published(taken)

@@ -381,6 +381,47 @@ async def test_wrong_credentials_are_told(valkey: Valkey) -> None:
         assert one.bus.alive is True
 
 
+async def test_trouble_with_sentinels_keeps_their_passwords_to_itself() -> None:
+    async with station("redis+sentinel://me:hush@127.0.0.1:1/mymaster?sentinel_password=hush") as one:
+        assert "mymaster" in one.troubles[0]
+        assert "hush" not in one.troubles[0]
+
+
+async def test_a_fault_in_the_publisher_is_logged_and_it_goes_on(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with station(url) as one:
+        await one.bus.subscribe("p:0")
+
+        def broken(count: int) -> None:
+            monkeypatch.undo()
+            raise ValueError("not what an observer should do")
+
+        monkeypatch.setattr(one.observer, "published", broken)
+        await eventually(lambda: "publishing to redis broke" in caplog.text)
+        one.bus.publish("p:0", b"on")
+        await eventually(lambda: one.messages == [("p:0", b"on")])
+
+
+async def test_a_flood_of_messages_leaves_turns_to_others(url: str) -> None:
+    async with station(url, "one") as one, station(url, "two") as two:
+        await two.bus.subscribe("p:0")
+        longest = 0
+
+        async def watch() -> None:
+            nonlocal longest
+            before = 0
+            while len(two.messages) < 3000:
+                await asyncio.sleep(0)
+                longest = max(longest, len(two.messages) - before)
+                before = len(two.messages)
+
+        for _ in range(3000):
+            one.bus.publish("p:0", b"x" * 50)
+        await watch()
+        assert longest <= 128
+
+
 async def test_before_start_nothing_is_sent_and_wishes_are_kept(url: str) -> None:
     async with station(url, start=False) as one:
         assert await one.bus.subscribe("p:0") is False

@@ -135,7 +135,9 @@ async def test_a_slot_that_moves_takes_its_channel_along(tmp_path_factory: pytes
 async def test_nodes_that_die(tmp_path_factory: pytest.TempPathFactory) -> None:
     times = replace(QUICK, probe_within_s=0.5, reply_s=0.5, connect_s=0.5)
     with Cluster(tmp_path_factory.mktemp("dying")) as cluster:
-        first, second = cluster.primaries[0], cluster.primaries[1]
+        first, second, third = cluster.primaries
+        of_third = [channel for channel in PARTITIONS if cluster.owner(f"t:{channel}") is third]
+        assert of_third
         async with station(cluster.url, "one", times=times) as one, station(cluster.url, "two", times=times) as two:
             await join_all(one, two)
             of_first = [channel for channel in PARTITIONS if cluster.owner(f"t:{channel}") is first]
@@ -156,6 +158,16 @@ async def test_nodes_that_die(tmp_path_factory: pytest.TempPathFactory) -> None:
                 one.bus.publish(channel, b"after")
             await eventually(lambda: all(b"after" in two.on(channel) for channel in PARTITIONS))
             assert set(await channels_of(cluster.replica)) >= {f"t:{channel}" for channel in of_first}
+
+            # This one only falls silent: the others do not wait for it.
+            third.pause()
+            for channel in PARTITIONS:
+                one.bus.publish(channel, b"past the sick one")
+            others = [channel for channel in PARTITIONS if channel not in of_third]
+            await eventually(lambda: all(b"past the sick one" in two.on(channel) for channel in others), within_s=0.5)
+            await eventually(lambda: not one.bus.alive and not two.bus.alive)
+            third.resume()
+            await eventually(lambda: one.bus.alive and two.bus.alive, within_s=30.0)
 
             # This one has no replica, and comes back.
             troubles = len(one.troubles)
