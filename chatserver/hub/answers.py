@@ -17,8 +17,8 @@ from policies.instant import rfc3339
 from policies.vocabulary import STAFF
 
 _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-"""JavaScript can cut an emoji in half and writes what is left as an escape (RFC 8259 8.2 warns of it). Who typed it made
-a mistake in one text; to close their connection for good would be out of proportion."""
+"""JavaScript can cut an emoji in half and writes what is left as an escape (RFC 8259 8.2 warns of it). Who typed it
+made a mistake in one text; to close their connection for good would be out of proportion."""
 
 
 def ack(frame: protocol.MessageSend, written: Written) -> bytes:
