@@ -19,10 +19,9 @@ import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, IndexModel, ReturnDocument, WriteConcern
 from pymongo.errors import (
+    BulkWriteError,
     ConnectionFailure,
     ExecutionTimeout,
-    NetworkTimeout,
-    OperationFailure,
     PyMongoError,
     WriteConcernError,
 )
@@ -38,6 +37,8 @@ Sort = Sequence[tuple[str, int]]
 T = TypeVar("T")
 
 _DURABLE: Final = WriteConcern(w="majority", j=True)
+_TEMPORARY: Final = ("RetryableWriteError", "TransientTransactionError", "UnknownTransactionCommitResult")
+"""Labels that the drivers put on errors which say nothing about what was asked for."""
 _TRANSACTION_PAUSE_S: Final = 0.005
 _LONGEST_TRANSACTION_PAUSE_S: Final = 0.1
 """Before a transaction that met another one is tried again: from the first, doubled each time, up to the second."""
@@ -68,7 +69,8 @@ def open_database(config: MongoConfig) -> "Database":
     Raises:
         pymongo.errors.PyMongoError: the connection string is not one.
     """
-    timeout_ms = max(1, int(config.timeout_s * 1000))
+    # The driver gives up before `_edge` does: it closes its connections tidily, while a cancelled one may leak.
+    timeout_ms = max(1, int(config.timeout_s * 900))
     options: dict[str, Any] = {
         "timeoutMS": timeout_ms,  # of an operation, all in all; it also stops the work on the server
         "serverSelectionTimeoutMS": timeout_ms,
@@ -101,18 +103,14 @@ class Database:
     def collection(self, name: str) -> "Collection":
         return Collection(self._database[name], self._motor, self._timeout_s)
 
-    async def command(self, command: Mapping[str, Any], *, bounded: bool = True) -> Document:
-        """Run a database command; unbounded for those that may rightly take long, such as building an index.
+    async def command(self, command: Mapping[str, Any]) -> Document:
+        """Run a database command.
 
         Raises:
             Unavailable: no answer in time.
         """
-        if bounded:
-            async with _edge(self._timeout_s):
-                return dict(await self._database.command(command))
-        async with _edge(None):
-            with _no_limit():
-                return dict(await self._database.command(command))
+        async with _edge(self._timeout_s):
+            return dict(await self._database.command(command))
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.
@@ -147,15 +145,14 @@ class Database:
             await self._client.drop_database(self.name)
 
     async def close(self) -> None:
-        """Wait for what was started, then disconnect. Nobody hears of it when MongoDB does not."""
+        """Wait for what was started, then disconnect, within the timeout if MongoDB does not answer."""
         while self._running:
             await asyncio.wait(self._running)
-        with contextlib.suppress(Unavailable), pymongo.timeout(self._timeout_s):
-            async with _edge(self._timeout_s):
-                if self._motor:  # says goodbye to MongoDB in the thread that calls it
-                    await asyncio.to_thread(self._client.close)
-                else:
-                    await self._client.close()
+        with pymongo.timeout(self._timeout_s):  # the client's own does not count for its goodbye
+            if self._motor:  # says it in the thread that calls
+                await asyncio.to_thread(self._client.close)
+            else:
+                await self._client.close()
 
     def _finished(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -190,8 +187,8 @@ class Database:
         try:
             result = await work(session)
         except BaseException:
-            if session.in_transaction:
-                await session.abort_transaction()
+            # Waits for a majority, too: whatever made the work fail can be read when this returns.
+            await session.abort_transaction()
             raise
         while True:
             try:
@@ -298,7 +295,7 @@ class Collection:
     async def create_indexes(self, indexes: Sequence[IndexModel]) -> None:
         """Takes as long as it takes."""
         async with _edge(None):
-            with _no_limit():
+            with pymongo.timeout(0):  # lifts the client's timeoutMS; None would mean to keep it
                 await self._collection.create_indexes(list(indexes))
 
 
@@ -317,19 +314,14 @@ async def _edge(timeout_s: float | None) -> AsyncIterator[None]:
         raise Unavailable("The database is not available.") from error
 
 
-def _no_limit() -> contextlib.AbstractContextManager[None]:
-    """Lifts the client's timeoutMS; None would mean "the client's own"."""
-    return pymongo.timeout(0)
-
-
 def _is_unavailable(error: PyMongoError) -> bool:
-    if isinstance(error, ConnectionFailure | ExecutionTimeout | NetworkTimeout):
+    if isinstance(error, ConnectionFailure | ExecutionTimeout):
         return True
     if isinstance(error, WriteConcernError):  # written on the primary, not known to be on a majority
         return True
-    if isinstance(error, OperationFailure) and (error.has_error_label("RetryableWriteError") or error.timeout):
+    if isinstance(error, BulkWriteError) and error.details.get("writeConcernErrors"):
         return True
-    return _has_label(error, "TransientTransactionError")
+    return error.timeout or any(error.has_error_label(label) for label in _TEMPORARY)
 
 
 def _has_label(error: BaseException, label: str) -> bool:

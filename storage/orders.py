@@ -116,15 +116,12 @@ class Orders:
         """Take in what the marketplace says of an order: new, changed, or the same again (which writes nothing)."""
         for _ in range(ATTEMPTS):
             known = await self.get(facts.id)
-            if known is None:
-                created = await self._create(facts, now)
-                if created is not None:
-                    return created
-                continue
-            changed = changes(known.facts, facts)
-            if not changed.fields:
-                return PutResult(known, False, changed, ())
             try:
+                if known is None:
+                    return await self._create(facts, now)
+                changed = changes(known.facts, facts)
+                if not changed.fields:
+                    return PutResult(known, False, changed, ())
                 return await self._change(known, facts, changed, now)
             except (AppendLost, _Stale):
                 continue
@@ -145,11 +142,11 @@ class Orders:
                 return EventResult(known, False, ())
             try:
                 return await self._record(known, event, now)
-            except (AppendLost, _Stale, DuplicateKeyError):
+            except (AppendLost, _Stale):
                 continue
         raise _busy()
 
-    async def _create(self, facts: OrderFacts, now: datetime) -> PutResult | None:
+    async def _create(self, facts: OrderFacts, now: datetime) -> PutResult:
         at = instant(now)
         order = Order(facts, OrderState(), order_room(facts.id), at, 1)
         room = RoomFacts(
@@ -163,7 +160,7 @@ class Orders:
         try:
             await self._database.transact(work)
         except DuplicateKeyError:  # somebody else created it meanwhile
-            return None
+            raise _Stale from None
         return PutResult(order, True, Changes((), False), ())
 
     async def _change(self, known: Order, facts: OrderFacts, changed: Changes, now: datetime) -> PutResult:

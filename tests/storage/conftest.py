@@ -71,6 +71,14 @@ async def faulty_database(mongo: MongoConfig, faulty_url: str) -> AsyncIterator[
 
 
 @pytest.fixture
+async def impatient(faulty_database: Database, mongo: MongoConfig, faulty_url: str) -> AsyncIterator[Database]:
+    """The same, with little time for an operation."""
+    database = open_database(replace(mongo, url=faulty_url, timeout_s=0.3))
+    yield database
+    await database.close()
+
+
+@pytest.fixture
 async def faulty(faulty_database: Database) -> AsyncIterator[RoomLog]:
     group = GroupCommit(faulty_database)
     yield RoomLog(faulty_database, group)

@@ -15,7 +15,12 @@ class FaultyMongod(Mongod):
     """A MongoDB that fails on demand."""
 
     def _command(self) -> list[str]:
-        return [*super()._command(), "--setParameter", "enableTestCommands=1"]
+        return [
+            *super()._command(),
+            *("--setParameter", "enableTestCommands=1"),
+            # A transaction whose end was made to fail must not keep its locks for a minute.
+            *("--setParameter", "transactionLifetimeLimitSeconds=2"),
+        ]
 
 
 @contextmanager

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 import uvloop
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from chatserver.embedded.ports import free_port
 from policies.errors import Unavailable
 from storage.client import Collection, Database, MongoConfig, Session, open_database
 from tests.storage.conftest import Driver
+from tests.storage.faults import Tap, failing
 
 
 @pytest.fixture
@@ -38,6 +40,7 @@ OPERATIONS: dict[str, Callable[[Collection], Awaitable[Any]]] = {
     "update_many": lambda c: c.update_many({}, {"$set": {"a": 1}}),
     "find_one_and_update": lambda c: c.find_one_and_update({}, {"$set": {"a": 1}}),
     "delete_one": lambda c: c.delete_one({}),
+    "bulk_write": lambda c: c.bulk_write([UpdateOne({}, {"$set": {"a": 1}})]),
 }
 
 
@@ -70,12 +73,43 @@ async def test_waiting_for_one_of_the_drivers_threads_counts_too(nowhere: Databa
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.parametrize("shut", [Tap.hold_requests, Tap.hold_answers])
+async def test_closing_does_not_wait_for_a_server_that_is_silent(
+    mongo: MongoConfig, mongo_url: str, shut: Callable[[Tap], None]
+) -> None:
+    async with Tap(mongo_url).open() as tap:
+        database = open_database(replace(mongo, url=tap.url, timeout_s=0.3))
+        await database.ping()
+        shut(tap)
+        started = time.monotonic()
+        await database.close()
+        assert time.monotonic() - started < 2
+
+
 async def test_a_server_that_is_too_slow_is_unavailable(mongo: MongoConfig, things: Collection) -> None:
     await things.insert_one({"_id": 1})
     slow = open_database(replace(mongo, timeout_s=0.2))
     with pytest.raises(Unavailable):
         await slow.collection("things").find({"$where": "sleep(5000) || true"})
     await slow.close()
+
+
+def written(operation: str) -> str:
+    """The server's name for a write."""
+    verb = operation.partition("_")[0]
+    return "findAndModify" if operation == "find_one_and_update" else "update" if operation == "bulk_write" else verb
+
+
+UNCONFIRMED: dict[str, Any] = {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}
+READS = ("find_one", "find", "aggregate")
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in READS])
+async def test_a_write_that_no_majority_confirmed_is_unavailable(
+    faulty_database: Database, faulty_url: str, name: str
+) -> None:
+    with failing(faulty_url, written(name), **UNCONFIRMED), pytest.raises(Unavailable):
+        await OPERATIONS[name](faulty_database.collection("things"))
 
 
 async def test_a_mistake_is_not_unavailable(empty: Database, things: Collection) -> None:

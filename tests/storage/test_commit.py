@@ -4,14 +4,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+from bson import decode
+from pymongo import MongoClient
 
 from policies.entry import Entry
 from policies.errors import TooLarge, Unavailable
 from policies.vocabulary import CommandId, RoomId, Seq
 from storage.chain import Head, head_of, link, same_content, verify
 from storage.client import Database, MongoConfig, open_database
-from storage.commit import GroupCommit, Outcome
-from storage.documents import ENTRY_BYTES
+from storage.commit import GroupCommit, Outcome, append_failure
+from storage.documents import ENTRY_BYTES, encode_entry
 from storage.errors import AppendLost, CommandTaken, EntryRejected, HeadMoved
 from storage.room_log import RoomLog
 from tests.storage.faults import Tap, failing
@@ -296,6 +298,11 @@ async def test_a_fault_of_the_program_reaches_who_waits(mongo: MongoConfig) -> N
         await commit.submit(linked("a"))
 
 
+@pytest.mark.parametrize("code", [1, 112, 11601])
+def test_what_else_mongodb_says_of_an_entry_is_worth_another_try(code: int) -> None:
+    assert isinstance(append_failure({"code": code}, linked("a")[0]), Unavailable)
+
+
 # Races
 
 
@@ -419,6 +426,38 @@ async def test_all_that_waits_behind_an_unknown_append_is_unknown(tap: Tap, tapp
     assert seqs(await stored(log)) in ([], [1])
 
 
+async def test_a_room_blocked_by_a_forgotten_transaction_delays_the_others_once(
+    mongo: MongoConfig, mongo_url: str, log: RoomLog
+) -> None:
+    database = open_database(replace(mongo, timeout_s=0.5))
+    watch = Watch()
+    commit = GroupCommit(database, observer=watch)
+    blocked, *others = rooms(6)
+
+    async def all_rooms(command: str) -> list[bool]:
+        heads = {room: await log.head(room) for room in (blocked, *others)}
+        appends = [linked(command, room=room, head=head) for room, head in heads.items()]
+        return [outcome.appended == 1 for outcome in await asyncio.gather(*map(commit.submit, appends))]
+
+    with MongoClient[dict[str, object]](mongo_url) as crashed, crashed.start_session() as session:
+        session.start_transaction()
+        entries = crashed[mongo.database]["entries"]
+        entries.insert_one(decode(encode_entry(linked("theirs", room=blocked)[0]).raw), session=session)
+        assert await all_rooms("a") == [False] * 6
+        assert watch.commits == []
+        assert await all_rooms("b") == [False] + [True] * 5
+        assert watch.commits == [1] * 5  # by themselves
+        assert await all_rooms("c") == [False] + [True] * 5
+        assert watch.commits == [1] * 5 + [5]  # no more suspicion
+        session.abort_transaction()
+    assert await all_rooms("d") == [True] * 6
+    assert await all_rooms("e") == [True] * 6
+    assert sorted(watch.commits[6:]) == [1, 5, 6]
+    for room in rooms(6):
+        await stored(log, room)
+    await database.close()
+
+
 async def test_a_connection_that_breaks_is_tried_again_by_the_driver(faulty: RoomLog, faulty_url: str) -> None:
     with failing(faulty_url, "insert", closeConnection=True):
         assert await faulty.submit(linked("a")) == Outcome(1)
@@ -433,17 +472,14 @@ async def test_a_change_of_primary_is_waited_for(faulty: RoomLog, faulty_url: st
         assert await faulty.submit(linked("a")) == Outcome(1)
 
 
-async def test_no_primary_in_time_is_unavailable(mongo: MongoConfig, faulty_url: str) -> None:
-    database = open_database(replace(mongo, url=faulty_url, timeout_s=0.3))
+async def test_no_primary_in_time_is_unavailable(impatient: Database, faulty_url: str) -> None:
     watch = Watch()
-    commit = GroupCommit(database, observer=watch)
+    commit = GroupCommit(impatient, observer=watch)
     with failing(faulty_url, "insert", times=None, errorCode=STEPPED_DOWN):
         outcome = await commit.submit(linked("a"))
     assert isinstance(outcome.failure, Unavailable)
     assert watch.failures == [outcome.failure]
     assert watch.commits == []
-    await database.drop()
-    await database.close()
 
 
 async def test_a_write_that_no_majority_confirmed_is_unknown(faulty_database: Database, faulty_url: str) -> None:

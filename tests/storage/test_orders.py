@@ -77,6 +77,13 @@ async def test_an_unknown_order(orders: Orders, rooms: Rooms) -> None:
     assert await rooms.facts(ROOM) is None
 
 
+async def test_titles_of_several_orders(orders: Orders) -> None:
+    await orders.put(FACTS, NOW)
+    await orders.put(replace(FACTS, id=OrderId("4712"), title="A chair"), NOW)
+    asked = [OrderId("4711"), OrderId("4712"), OrderId("4713")]
+    assert await orders.titles(asked) == {"4711": "A lamp", "4712": "A chair"}
+
+
 async def test_the_same_facts_again_write_nothing(orders: Orders, log: RoomLog) -> None:
     first = await orders.put(FACTS, NOW)
     again = await orders.put(replace(FACTS, details=dict(FACTS.details)), LATER)

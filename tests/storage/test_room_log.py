@@ -3,6 +3,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from pymongo import MongoClient
@@ -271,21 +272,20 @@ async def test_a_commit_whose_answer_is_lost_is_asked_again(faulty: RoomLog, fau
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    ("command", "trouble"),
     [
-        {"errorCode": 251, "errorLabels": ["TransientTransactionError"]},
-        {"closeConnection": True},
+        ("insert", {"errorCode": 251, "errorLabels": ["TransientTransactionError"]}),
+        ("insert", {"closeConnection": True}),
+        ("commitTransaction", {"errorCode": 251, "errorLabels": ["UnknownTransactionCommitResult"]}),
+        ("commitTransaction", {"closeConnection": True}),
     ],
 )
 async def test_trouble_that_does_not_end_is_unavailable(
-    mongo: MongoConfig, faulty_url: str, trouble: dict[str, object]
+    impatient: Database, faulty_url: str, command: str, trouble: dict[str, Any]
 ) -> None:
-    database = open_database(replace(mongo, url=faulty_url, timeout_s=0.3))
-    log = RoomLog(database, GroupCommit(database))
-    with failing(faulty_url, "insert", times=None, **trouble), pytest.raises(Unavailable):
+    log = RoomLog(impatient, GroupCommit(impatient))
+    with failing(faulty_url, command, times=None, **trouble), pytest.raises(Unavailable):
         await log.append_with(linked("a"), nothing)
-    await database.drop()
-    await database.close()
 
 
 # Erasing

@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 from bson import decode
-from pymongo.errors import BulkWriteError, WriteError
+from pymongo.errors import BulkWriteError, OperationFailure, WriteError
 
 from chatserver.embedded import Mongod
 from storage.client import Database, MongoConfig, open_database
 from storage.documents import encode_entry
 from storage.errors import UnusableDatabase
 from storage.schema import COLLECTIONS, VERSION, check, migrate
+from tests.storage.faults import failing
 from tests.storage.making import linked
 
 
@@ -50,6 +51,11 @@ async def test_several_processes_may_migrate_at_once(empty: Database, mongo: Mon
     }
     for other in others:
         await other.close()
+
+
+async def test_what_goes_wrong_is_not_taken_for_done(faulty_database: Database, faulty_url: str) -> None:
+    with failing(faulty_url, "create", errorCode=13), pytest.raises(OperationFailure, match="failCommand"):
+        await migrate(faulty_database)
 
 
 async def test_a_lost_validator_is_put_back(database: Database) -> None:
