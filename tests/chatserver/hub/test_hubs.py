@@ -35,7 +35,7 @@ class Group:
         self._made: list[tuple[HubRegistry, Client]] = []
 
     def make(self, hub_id: str, lease_s: float = 1.0, url: str | None = None) -> HubRegistry:
-        client = open_redis(url or self._url, RedisLimits(timeout_s=0.5))
+        client = open_redis(url or self._url, RedisLimits(timeout_s=0.5 if url else 10.0))
         registry = HubRegistry(client, prefix=self.prefix, hub_id=hub_id, lease_s=lease_s)
         self._made.append((registry, client))
         return registry

@@ -29,7 +29,8 @@ class Group:
     async def hub(
         self, hub_id: str, url: str | None = None, lease_s: float = 1.0, seat_s: float = 600.0
     ) -> tuple[HubRegistry, Seats]:
-        client = open_redis(url or self._url, RedisLimits(timeout_s=0.3))
+        # Only behind a proxy shall Redis seem to be away; a busy machine alone must not do that.
+        client = open_redis(url or self._url, RedisLimits(timeout_s=0.3 if url else 10.0))
         registry = HubRegistry(client, prefix=self.prefix, hub_id=hub_id, lease_s=lease_s)
         seats = Seats(client, prefix=self.prefix, hubs=registry, limit=3, lease_s=seat_s, retry_s=0.02)
         await registry.start(lambda change: None)
