@@ -22,6 +22,8 @@ class Append:
     room: RoomId
     entries: Sequence[Entry]
     documents: list[RawBSONDocument]
+    since: float
+    """When it came, by the loop's clock."""
     outcome: "asyncio.Future[Outcome]"
 
 
@@ -87,14 +89,18 @@ class AppendQueue:
         else:
             del self._lines[room]
 
-    def give_up(self, room: RoomId, *, suspect: bool) -> list[Append]:
+    def give_up(self, room: RoomId, *, suspect: bool | None) -> list[Append]:
         """A room's taken append was not written, or nobody knows: all that waits behind it comes back unwritten.
 
         Args:
             room: the room.
-            suspect: it may be to blame, so its next appends wait apart until one of them has an outcome.
+            suspect: whether it may be to blame, so that its next appends wait apart until one has an outcome; None
+                when the append was not even tried, which says nothing.
         """
-        (self._suspects.add if suspect else self._suspects.discard)(room)
+        if suspect:
+            self._suspects.add(room)
+        elif suspect is not None:
+            self._suspects.discard(room)
         line = self._lines.pop(room)
         self.waiting -= len(line)
         return list(line)

@@ -11,8 +11,8 @@ seq 5 from a primary that then lost it would put its own entry at 6, and leave a
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 import pymongo
@@ -39,6 +39,8 @@ T = TypeVar("T")
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 _TEMPORARY: Final = ("RetryableWriteError", "TransientTransactionError", "UnknownTransactionCommitResult")
 """Labels that the drivers put on errors which say nothing about what was asked for."""
+_FIRST_BATCH: Final = 1000
+"""Documents of a query's first answer; with MongoDB's own 101 most of what is asked here would take a second trip."""
 _TRANSACTION_PAUSE_S: Final = 0.005
 _LONGEST_TRANSACTION_PAUSE_S: Final = 0.1
 """Before a transaction that met another one is tried again: from the first, doubled each time, up to the second."""
@@ -56,7 +58,7 @@ class MongoConfig:
         pool: most connections.
     """
 
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     database: str
     driver: Literal["motor", "pymongo"] = "motor"
     timeout_s: float = 5.0
@@ -96,12 +98,12 @@ class Database:
         self._client = client
         self._motor = config.driver == "motor"
         self._database = client[config.database]
-        self._timeout_s = config.timeout_s
         self._running: set[asyncio.Task[Any]] = set()
         self.name = config.database
+        self.timeout_s = config.timeout_s
 
     def collection(self, name: str) -> "Collection":
-        return Collection(self._database[name], self._motor, self._timeout_s)
+        return Collection(self._database[name], self._motor, self.timeout_s)
 
     async def command(self, command: Mapping[str, Any]) -> Document:
         """Run a database command.
@@ -109,7 +111,7 @@ class Database:
         Raises:
             Unavailable: no answer in time.
         """
-        async with _edge(self._timeout_s):
+        async with _edge(self.timeout_s):
             return dict(await self._database.command(command))
 
     async def ping(self) -> None:
@@ -130,25 +132,21 @@ class Database:
             Unavailable: the outcome is unknown, or it did not get through in time.
             Exception: what ``work`` raised; then nothing was written.
         """
-        return await self.finish(self._transact(work))
-
-    async def finish(self, operation: Coroutine[Any, Any, T]) -> T:
-        """Await an operation that goes on to its end even when the caller is cancelled."""
-        task = asyncio.ensure_future(operation)
+        task = asyncio.ensure_future(self._transact(work))
         self._running.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
 
     async def drop(self) -> None:
         """Delete the database with all that is in it."""
-        async with _edge(self._timeout_s):
+        async with _edge(self.timeout_s):
             await self._client.drop_database(self.name)
 
     async def close(self) -> None:
         """Wait for what was started, then disconnect, within the timeout if MongoDB does not answer."""
         while self._running:
             await asyncio.wait(self._running)
-        with pymongo.timeout(self._timeout_s):  # the client's own does not count for its goodbye
+        with pymongo.timeout(self.timeout_s):  # the client's own does not count for its goodbye
             if self._motor:  # says it in the thread that calls
                 await asyncio.to_thread(self._client.close)
             else:
@@ -160,8 +158,8 @@ class Database:
             task.exception()  # seen here, for the case that the caller is gone
 
     async def _transact(self, work: Callable[[Session], Awaitable[T]]) -> T:
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
-        async with _edge(self._timeout_s * 2):  # each operation has its own bound; this one is for the sum
+        deadline = asyncio.get_running_loop().time() + self.timeout_s
+        async with _edge(self.timeout_s * 2):  # each operation has its own bound; this one is for the sum
             session = self._client.start_session()
             if self._motor:
                 session = await session
@@ -235,13 +233,15 @@ class Collection:
     ) -> list[Document]:
         """All that match, or the first ``limit`` of them."""
         async with _edge(self._timeout_s):
-            cursor = self._collection.find(query, projection, sort=sort, limit=limit, batch_size=limit, session=session)
+            cursor = self._collection.find(
+                query, projection, sort=sort, limit=limit, batch_size=limit or _FIRST_BATCH, session=session
+            )
             found: list[Document] = await cursor.to_list(None)
             return found
 
     async def aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
         async with _edge(self._timeout_s):
-            cursor = self._collection.aggregate(pipeline)
+            cursor = self._collection.aggregate(pipeline, batchSize=_FIRST_BATCH)
             if not self._motor:
                 cursor = await cursor
             found: list[Document] = await cursor.to_list(None)

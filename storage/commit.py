@@ -101,6 +101,7 @@ class GroupCommit:
         observer: CommitObserver | None = None,
     ) -> None:
         self._collection = database.collection("entries")
+        self._patience_s = database.timeout_s
         self._concurrency = concurrency
         self._most_waiting = waiting
         self._observer: CommitObserver = observer or _Unobserved()
@@ -133,7 +134,7 @@ class GroupCommit:
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[Outcome] = loop.create_future()
-        append = Append(entries[0].room, entries, [encode_entry(entry) for entry in entries], outcome)
+        append = Append(entries[0].room, entries, [encode_entry(entry) for entry in entries], loop.time(), outcome)
         refusal = self._refusal(append)
         if refusal is not None:
             self._fail(append, 0, refusal)
@@ -176,9 +177,19 @@ class GroupCommit:
             lane.discard(task)
             self._start(loop)
 
-        task = loop.create_task(self._commit(batch.appends, ordered=batch.ordered))
-        lane.add(task)
-        task.add_done_callback(ended)
+        appends = self._still_wanted(batch.appends, loop.time() - self._patience_s)
+        if appends:
+            task = loop.create_task(self._commit(appends, ordered=batch.ordered))
+            lane.add(task)
+            task.add_done_callback(ended)
+
+    def _still_wanted(self, appends: list[Append], oldest: float) -> list[Append]:
+        """Without those that have waited as long as a commit may take: then MongoDB does not answer, and who waits is
+        to be told so, not to wait for the turn of all who came before."""
+        late = [append for append in appends if append.since <= oldest]
+        for append in late:
+            self._failed(append, 0, Unavailable("The database did not answer in time."), tried=False)
+        return [append for append in appends if append.since > oldest] if late else appends
 
     async def _commit(self, appends: list[Append], *, ordered: bool) -> None:
         while appends:
@@ -234,12 +245,12 @@ class GroupCommit:
             append.outcome.set_result(Outcome(len(append.entries)))
         self._queue.release(append.room)
 
-    def _failed(self, append: Append, appended: int, failure: Exception) -> None:
+    def _failed(self, append: Append, appended: int, failure: Exception, *, tried: bool = True) -> None:
         if isinstance(failure, AppendLost):
             self._observer.conflicted(failure)
         unknown = isinstance(failure, Unavailable)
         self._fail(append, appended, failure)
-        for follower in self._queue.give_up(append.room, suspect=unknown):
+        for follower in self._queue.give_up(append.room, suspect=unknown if tried else None):
             self._fail(follower, 0, failure if unknown else _predecessor_lost(follower))
 
     def _fail(self, append: Append, appended: int, failure: Exception) -> None:

@@ -41,7 +41,8 @@ class RoomLog:
     async def append_with(self, entries: Sequence[Entry], work: Callable[[Session], Awaitable[None]]) -> None:
         """Append entries that carry state: they and what ``work`` writes are durable together, or not at all.
 
-        Finished even when the caller is cancelled. ``work`` may run more than once.
+        Finished even when the caller is cancelled. ``work`` may run more than once. Link to these entries only when
+        this has returned.
 
         Args:
             entries: linked entries of one room; at least one.

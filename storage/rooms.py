@@ -12,6 +12,7 @@ from policies.room import Party, RoomFacts
 from policies.vocabulary import OrderId, RoomId, RoomKind, UserId
 from storage.client import Database, Session
 
+NEWEST_FIRST: Final = [("created_at", -1), ("_id", 1)]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -44,15 +45,7 @@ class Rooms:
         Raises:
             BadRequest: the cursor is none of ours.
         """
-        places: list[dict[str, Any]] = [{}]
-        if cursor is not None:
-            created_at, room = _decode_cursor(cursor)
-            places = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$gt": room}}]
-        found = await self._rooms.find(
-            {"$or": [{side: user, **place} for side in ("buyer.id", "seller.id") for place in places]},
-            sort=[("created_at", -1), ("_id", 1)],
-            limit=limit + 1,
-        )
+        found = await self._rooms.find(of_user_query(user, cursor), sort=NEWEST_FIRST, limit=limit + 1)
         rooms = tuple(decode_room(document) for document in found[:limit])
         return RoomPage(rooms, _encode_cursor(rooms[-1]) if len(found) > limit else None)
 
@@ -64,6 +57,15 @@ class Rooms:
         """Say who the parties of an order's room are from now on, within a transaction."""
         parties = {"buyer": encode_party(buyer), "seller": encode_party(seller)}
         await self._rooms.update_many({"order_id": order}, {"$set": parties}, session=session)
+
+
+def of_user_query(user: UserId, cursor: str | None) -> dict[str, Any]:
+    """Of each side those after the cursor's place, each a range of an index that is in order already."""
+    places: list[dict[str, Any]] = [{}]
+    if cursor is not None:
+        created_at, room = _decode_cursor(cursor)
+        places = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$gt": room}}]
+    return {"$or": [{side: user, **place} for side in ("buyer.id", "seller.id") for place in places]}
 
 
 def encode_room(facts: RoomFacts) -> dict[str, Any]:

@@ -23,6 +23,11 @@ One shard holds all of a room, so that everything on the way of a message touche
   caches.
 
 Rooms are short and many, so no room can make a chunk too large: at 1 KiB an entry a chunk of 128 MiB holds 100,000.
+
+Releases
+--------
+Processes of two releases run side by side while one replaces the other. So a release that adds a kind of entry reads it
+one release before the first that writes it, and VERSION grows only with what the release before cannot live with.
 """
 
 from dataclasses import dataclass, field

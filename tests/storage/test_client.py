@@ -173,15 +173,23 @@ async def test_a_transaction_is_finished_though_its_caller_is_cancelled(mongo: M
 async def test_a_failure_nobody_waits_for_makes_no_noise(empty: Database) -> None:
     """Warnings are errors here: an exception that was never looked at would fail this test."""
 
-    async def fail() -> None:
-        await asyncio.sleep(0)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def fail(session: Session) -> None:
+        started.set()
+        await go_on.wait()
         raise KeyError
 
-    caller = asyncio.create_task(empty.finish(fail()))
-    await asyncio.sleep(0)
+    caller = asyncio.create_task(empty.transact(fail))
+    await started.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
+    go_on.set()
+
+
+def test_a_password_does_not_get_into_logs() -> None:
+    assert "secret" not in repr(MongoConfig("mongodb://user:secret@host/", "chat"))
 
 
 def test_it_runs_on_uvloop(mongo: MongoConfig) -> None:

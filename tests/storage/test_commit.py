@@ -458,6 +458,19 @@ async def test_a_room_blocked_by_a_forgotten_transaction_delays_the_others_once(
     await database.close()
 
 
+async def test_while_mongodb_is_silent_nobody_waits_for_the_turn_of_all_before(
+    tap: Tap, tapped: RoomLog, log: RoomLog
+) -> None:
+    """200 commits, two at a time, each 0.5 s until it is given up."""
+    tap.hold_requests()
+    started = time.monotonic()
+    outcomes = await asyncio.gather(*(tapped.submit(linked("a", "b" * 60, room=room)) for room in rooms(6400)))
+    assert time.monotonic() - started < 5
+    assert all(isinstance(outcome.failure, Unavailable) for outcome in outcomes)
+    tap.let_go()
+    assert [entry.seq for room in rooms(6400)[3200:3300] for entry in await log.read_after(room, Seq(0), 1)] == []
+
+
 async def test_a_connection_that_breaks_is_tried_again_by_the_driver(faulty: RoomLog, faulty_url: str) -> None:
     with failing(faulty_url, "insert", closeConnection=True):
         assert await faulty.submit(linked("a")) == Outcome(1)

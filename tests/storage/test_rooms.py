@@ -1,14 +1,16 @@
 import asyncio
 import base64
+import json
 from datetime import datetime, timedelta
 
 import pytest
+from pymongo import MongoClient
 
 from policies.errors import BadRequest
 from policies.room import Party, RoomFacts
 from policies.vocabulary import OrderId, RoomId, RoomKind, UserId
 from storage.client import Database, Session
-from storage.rooms import Rooms
+from storage.rooms import NEWEST_FIRST, Rooms, of_user_query
 from tests.storage.making import NOW
 
 ANNA = UserId("anna")
@@ -76,6 +78,19 @@ async def test_pages_neither_repeat_nor_skip_rooms_of_the_same_moment(database: 
     found = await pages(rooms, ANNA, 3)
     assert [len(page) for page in found] == [3, 3, 1]
     assert [order for page in found for order in page] == [str(number) for number in range(10, 17)]
+
+
+async def test_a_users_rooms_are_read_in_order_from_the_indexes(
+    mongo_url: str, database: Database, rooms: Rooms
+) -> None:
+    await create(database, rooms, *(room(number, "anna", "bert") for number in range(20)))
+    for cursor in (None, (await rooms.of_user(ANNA, 5)).cursor):
+        find = {"find": "rooms", "filter": of_user_query(ANNA, cursor), "sort": dict(NEWEST_FIRST), "limit": 5}
+        with MongoClient[dict[str, object]](mongo_url) as client:
+            plan = json.dumps(client[database.name].command("explain", find), default=str)
+        assert "COLLSCAN" not in plan
+        assert '"stage": "SORT"' not in plan
+        assert '"stage": "SORT_MERGE"' in plan
 
 
 async def test_a_page_that_is_just_full_is_the_last_one(database: Database, rooms: Rooms) -> None:
