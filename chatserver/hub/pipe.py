@@ -119,6 +119,11 @@ class Pipe:
             self._metrics.closed(code)
             self._socket.close(code, reason)
 
+    @property
+    def congested(self) -> bool:
+        """So much waits that the client shall be asked nothing more for now."""
+        return self._outbound is not None and self._outbound.congested
+
     def drain(self) -> bool:
         """The socket takes frames again. Returns whether everything is written and some that may be lost were."""
         missed = False
@@ -129,7 +134,7 @@ class Pipe:
             else:
                 missed = self._outbound.dropped > 0
                 self._outbound = None
-        if self._outbound is None or not self._outbound.congested:
+        if not self.congested:
             self.release(HOLD_CONGESTED)
         return missed
 

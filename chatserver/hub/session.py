@@ -144,7 +144,7 @@ class Session:
     # As the listener of its socket
 
     def on_text(self, payload: bytes) -> None:
-        if self._task is None:
+        if self._task is None and not self._waiting:
             self._handle(payload)
             return
         if self._waiting is None:
@@ -160,6 +160,7 @@ class Session:
         if self._pipe.drain():
             for live in self._rooms.values():
                 self._hub.attendance.tell_all(live, self)
+        self._go_on()
 
     def on_no_heartbeat(self) -> None:
         self.close(CloseCode.NO_HEARTBEAT, "no answer to a ping")
@@ -235,7 +236,11 @@ class Session:
             self._refuse(command_id, ChatError("The server failed; nothing is known of this command's outcome."))
             self.close(CloseCode.SERVER_ERROR, "internal error")
         self._task = None
-        while self._waiting and self._task is None and not self._pipe.closed:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Handle the frames that waited, as long as their answers find a place."""
+        while self._waiting and self._task is None and not self._pipe.closed and not self._pipe.congested:
             self._handle(self._waiting.popleft())
         if not self._waiting or len(self._waiting) < WAITING_MAX // 2:
             self._pipe.release(HOLD_BACKLOG)

@@ -43,6 +43,7 @@ WRITE_HIGH: Final = 64 * 1024
 the memory that a stuck peer costs; large enough for one write per loop turn in ordinary use."""
 
 _TEXT: Final = 0x81
+_CLOSE: Final = 0x88
 _PING: Final = 0x89
 _PONG: Final = 0x8A
 _MASK_BYTES: Final = 4
@@ -104,7 +105,9 @@ class FrameSocket(asyncio.Protocol):
         "_lost",
         "_message",
         "_partial",
+        "_ping_due",
         "_pong_due",
+        "_reading",
         "_server",
         "_state",
         "_wire",
@@ -129,7 +132,9 @@ class FrameSocket(asyncio.Protocol):
         self._handshake: Handshake | None = None
         self._listener: Listener | None = None
         self._wire: WireProtocol | None = None
-        self._partial = b""
+        self._partial = b""  # what is not handled yet: an incomplete frame, or all while reading is paused
+        self._reading = True
+        self._ping_due: bytes | None = None  # payload of the latest ping that a full socket has kept unanswered
         self._accepted = False
         self._closing = False
         self._lost = False
@@ -165,6 +170,9 @@ class FrameSocket(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.writable = True
+        payload, self._ping_due = self._ping_due, None
+        if payload is not None:
+            self._answer_ping(payload)
         if self._listener is not None:
             self._listener.on_writable()
 
@@ -223,13 +231,18 @@ class FrameSocket(asyncio.Protocol):
         self._expect_close()
 
     def pause_reading(self) -> None:
-        """Let the peer wait: TCP's flow control slows down whoever sends more than is handled."""
+        """Let the peer wait: TCP's flow control slows down whoever sends more than is handled. What has arrived already
+        waits too, for it can be thousands of frames."""
+        self._reading = False
         if not self.transport.is_closing():
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
+        self._reading = True
         if not self.transport.is_closing():
             self.transport.resume_reading()
+            if self._partial:
+                self._loop.call_soon(self._receive_frames, b"")
 
     # Handshake
 
@@ -260,13 +273,16 @@ class FrameSocket(asyncio.Protocol):
 
     def _receive_frames(self, data: bytes) -> None:
         if self._listener is None:
-            if self._handshake is not None:  # accepted, not yet attached: the application's next step
+            if self._closing:  # refused: only the answer to our close frame is of interest
+                if data[0] == _CLOSE:
+                    self.transport.close()
+            elif self._handshake is not None:  # accepted, not yet attached: the application's next step
                 self._handshake.early += data
             return
         if self._partial:
             data = self._partial + data
         size, start = len(data), 0
-        while start < size:
+        while start < size and self._reading:
             mask_at, end = _frame_bounds(data, start)
             if end - mask_at > self._config.ws_max_size + _MASK_BYTES:
                 self._judge(data[start:])  # too big: the library says so from the header alone
@@ -290,10 +306,16 @@ class FrameSocket(asyncio.Protocol):
             self._pong_due = False
         elif first == _PING and end - start <= _MAX_CONTROL:
             payload = apply_mask(data[mask_at + 4 : end], data[mask_at : mask_at + 4])
-            if not self._closing:
-                self.transport.write(Frame(Opcode.PONG, payload).serialize(mask=False))
+            self._answer_ping(payload)
         else:
             self._judge(data[start:end])
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """A peer that does not read gets one pong when it does, for its latest ping, as RFC 6455 5.5.3 allows."""
+        if not self.writable:
+            self._ping_due = payload
+        elif not self._closing:
+            self.transport.write(Frame(Opcode.PONG, payload).serialize(mask=False))
 
     def _judge(self, frame: bytes) -> None:
         """Give a frame that is out of the ordinary to the websockets library and do what it says."""
