@@ -118,7 +118,7 @@ class Receipt(Frame):
 class Ping(Frame):
     type: Literal["ping"]
     id: CommandIdField | None = None
-    t: int | float | str | None = None
+    t: Annotated[int, Field(gt=-(2**53), lt=2**53)] | float | str | None = None
 
 
 ClientFrame = Annotated[
