@@ -175,6 +175,7 @@ def _run(
     """One server, in this process."""
     # What they import must find the environment that _shared_metrics has prepared.
     from chatserver.app import create_app
+    from chatserver.http.head import bounded_head
     from chatserver.hub.socket import FrameSocket
 
     logs.configure(settings.log_level, settings.log_format)
@@ -182,7 +183,7 @@ def _run(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=bounded_head(settings.connect_timeout_s),
         ws=FrameSocket,
         ws_max_size=settings.frame_bytes,
         ws_per_message_deflate=settings.compression,

@@ -79,7 +79,9 @@ class Settings(BaseModel):
     # Times
     heartbeat_s: float = Field(25.0, gt=0, description="Pause between pings.")
     heartbeat_timeout_s: float = Field(10.0, gt=0, description="How long a ping may stay unanswered.")
-    connect_timeout_s: float = Field(10.0, gt=0, description="How long a socket may stay without its connect frame.")
+    connect_timeout_s: float = Field(
+        10.0, gt=0, description="How long a socket may stay without its connect frame, or without a whole request."
+    )
     token_warning_s: float = Field(60.0, ge=0, description="How long before its expiry a token is said to expire.")
     token_grace_s: float = Field(25.0, ge=0, description="How long after its expiry a connection is kept.")
     typing_lapse_s: float = Field(6.0, gt=0, description="How long a typing notice holds without renewal.")
