@@ -280,8 +280,9 @@ class Peer:
         if self._fault is not None:
             raise self._fault
 
-    def _last(self) -> list[Frame]:
-        return self.frames[-20:]
+    def _last(self) -> str:
+        """The latest frames, cut to what a person can read."""
+        return "; ".join(str(frame)[:500] for frame in self.frames[-20:])
 
 
 def _position(place: Position) -> dict[str, Any]:

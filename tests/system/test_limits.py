@@ -10,6 +10,7 @@ from tests.eventually import eventually
 from tests.system.conftest import Dial, Knock, Serve
 from tests.system.peer import Peer, new_id
 from tests.system.site import Order, Server, Site, token, unique
+from tests.system.wire import UPGRADE
 
 Pair = tuple[Server, Server]
 FRAME_BYTES = 32 * 1024
@@ -196,20 +197,9 @@ async def test_the_limits_that_are_told_are_those_that_hold(buyer: Peer) -> None
 async def test_a_process_that_is_full_says_so_before_the_upgrade(site: Site, serve: Serve, knock: Knock) -> None:
     small = await serve(site.apart(), connections=2)
     held = [await knock(small) for _ in range(2)]
-    refused = site.http.get(small.url + "/v1/ws", headers=upgrade())
+    refused = site.http.get(small.url + "/v1/ws", headers=UPGRADE)
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert refused.headers["Retry-After"] == "5"
     await held[0].close()
     await eventually(lambda: small.metric("connections") == 1)
     await knock(small)
-
-
-def upgrade() -> dict[str, str]:
-    """The headers of an upgrade request, for a client that wants to see how it is refused."""
-    return {
-        "Connection": "Upgrade",
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Protocol": "dispute-chat.v1",
-    }

@@ -11,15 +11,9 @@ from tests.system.conftest import Dial, Knock
 from tests.system.peer import Frame, Peer
 from tests.system.record import Record
 from tests.system.site import ORIGIN, Order, Server, Site, token, unique
+from tests.system.wire import UPGRADE
 
 Pair = tuple[Server, Server]
-UPGRADE = {
-    "Connection": "Upgrade",
-    "Upgrade": "websocket",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Protocol": "dispute-chat.v1",
-}
 
 
 @pytest.fixture
