@@ -33,8 +33,8 @@ def render(entry: Entry, viewer_id: UserId | None, viewer_role: Role | None) -> 
     rendered: dict[str, Any] = {
         "seq": entry.seq,
         "id": entry.id,
-        "kind": entry.kind.value,
-        "author": {"id": entry.author.id, "role": entry.author.role.value, "name": entry.author.name},
+        "kind": entry.kind._value_,
+        "author": {"id": entry.author.id, "role": entry.author.role._value_, "name": entry.author.name},
         "at": rfc3339(entry.at),
         "body": dict(entry.body) if is_whole(entry, viewer_id, viewer_role) else {},
     }

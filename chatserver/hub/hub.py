@@ -41,7 +41,7 @@ from chatserver.tracing import Tracing
 from policies.entry import Entry
 from policies.errors import ChatError
 from policies.room import RoomFacts
-from policies.vocabulary import RoomId, UserId
+from policies.vocabulary import EntryKind, RoomId, UserId
 from storage.cursors import Cursors
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
@@ -52,6 +52,9 @@ CONTROL: Final = "control"
 ``{"clock": [offset_ms, ...]}``."""
 TICK_S: Final = 0.25
 WRITER_IDLE_S: Final = 60.0
+ACKS_OBSERVED: Final = 100
+"""Acknowledgements measured in one tick; of more, the first ones stand for all."""
+_ORDER_UPDATED: Final = str(EntryKind.ORDER_UPDATED)
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +98,10 @@ class Hub:
         self.sessions = Sessions(settings.connections, settings.reconnect_spread_s, parts.random, parts.metrics)
         self._loop = asyncio.get_running_loop()
         self.turn = Turn(self._loop.call_soon)
-        self._delivered = 0
+        self._bus_alive = False
+        # Counted here and added to the metrics with every tick, for a counter costs more than a delivery.
+        self._delivered = self._forwarded = self._appended = 0
+        self._ack_seconds: list[float] = []
         self._revocations = parts.revocations
         self._revoked_until = parts.clock.now()
         self._registry = HubRegistry(parts.redis, prefix=prefix, hub_id=self.id, lease_s=settings.hub_lease_s)
@@ -138,6 +144,7 @@ class Hub:
     async def start(self) -> None:
         """Connect to the other processes. Redis may be away: then each process serves its own until it is back."""
         await self.bus.start()
+        self._bus_alive = self.bus.alive
         await self.bus.subscribe(hub_channel(self.id))
         await self.bus.subscribe(CONTROL)
         await self._registry.start(self._on_hubs_changed)
@@ -192,12 +199,12 @@ class Hub:
 
     # Writing
 
-    def submit(self, submission: Submission) -> None:
+    def submit(self, live: LiveRoom, submission: Submission) -> None:
         """Send a message on its way: to the room's writer on this process, or to the process that has it."""
-        if self.bus.alive:
-            writer = writer_of(self._partition(submission.room), self._registry.live)
+        if self._bus_alive:
+            writer = writer_of(live.partition, self._registry.live)
             if writer != self.id:
-                self.metrics.forwarded.inc()
+                self._forwarded += 1
                 self._relay.forward(writer, submission, self._loop.time())
                 return
         self.write_here(submission)
@@ -210,15 +217,20 @@ class Hub:
         writer.used_at = self._loop.time()
         writer.submit(submission)
 
+    def acknowledged(self, seconds: float) -> None:
+        """A message was acknowledged so long after it came."""
+        if len(self._ack_seconds) < ACKS_OBSERVED:
+            self._ack_seconds.append(seconds)
+
     def publish(self, entries: Sequence[Entry]) -> list[Publication]:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
-        self.metrics.appended.inc(len(entries))
+        self._appended += len(entries)
         room_id = entries[0].room
         run = [Publication.of(entry) for entry in entries]
-        channel = partition_channel(self._partition(room_id))
+        live = self.live.get(room_id)
+        channel = partition_channel(self._partition(room_id)) if live is None else live.channel
         for publication in run:
             self._mailbag.put(channel, "entries", publication.fields())
-        live = self.live.get(room_id)
         if live is not None:
             self.take(live, run)
         return run
@@ -242,7 +254,7 @@ class Hub:
         """Give the members of a room what its feed handed out."""
         if run:
             for publication in run:
-                if publication.changes_order:
+                if publication.kind == _ORDER_UPDATED:
                     self._order_changed(live, publication)
             self._delivered += live.deliver(run)
 
@@ -334,6 +346,7 @@ class Hub:
     def _on_trouble(self, reason: str) -> None:
         """Notifications may have been lost, and so may forwarded commands and what Redis kept of presence."""
         logger.warning("bus trouble", extra={"reason": reason})
+        self._bus_alive = self.bus.alive
         self._relay.abandon()
         self._recovery.sweep_now()
         if self.bus.alive:
@@ -380,12 +393,21 @@ class Hub:
             ticks += 1
             now = self._loop.time()
             self._relay.expire(now)
-            # Counted here, for a counter costs more than a delivery.
-            self.metrics.deliveries.inc(self._delivered)
-            self._delivered = 0
+            self._bus_alive = self.bus.alive
+            self._count()
             for every, work in self._chores:
                 if ticks % round(every / TICK_S) == 0:
                     await work()
+
+    def _count(self) -> None:
+        metrics = self.metrics
+        metrics.deliveries.inc(self._delivered)
+        metrics.forwarded.inc(self._forwarded)
+        metrics.appended.inc(self._appended)
+        self._delivered = self._forwarded = self._appended = 0
+        observed, self._ack_seconds = self._ack_seconds, []
+        for seconds in observed:
+            metrics.ack_seconds.observe(seconds)
 
     async def _look_after_sessions(self) -> None:
         """Who went away from the keyboard, and who was revoked while the bus lost the word of it."""

@@ -8,6 +8,7 @@ import orjson
 
 from chatserver.errors import CloseCode
 from chatserver.hub.feed import Position, RoomFeed
+from chatserver.hub.pipe import Send
 from chatserver.hub.publication import Publication
 from chatserver.hub.roster import Roster
 from chatserver.hub.socket import text_frame
@@ -40,8 +41,9 @@ class Member(Protocol):
     def away(self) -> bool:
         """Whether nobody seems to sit in front of it."""
 
-    def send(self, frame: bytes, *, ephemeral: bool = False) -> None:
-        """Queue a ready frame; never blocks."""
+    @property
+    def send(self) -> Send:
+        """Queues a ready frame; never blocks."""
 
     def close(self, code: CloseCode, reason: str) -> None: ...
     def left(self, room: RoomId) -> None:
@@ -51,11 +53,14 @@ class Member(Protocol):
 class Membership:
     """One connection's place in one room."""
 
-    __slots__ = ("member", "position", "role")
+    __slots__ = ("member", "position", "role", "send", "user_id")
 
     def __init__(self, member: Member, role: Role) -> None:
         self.member = member
         self.role = role
+        # Asked for with every delivery, so they are at hand.
+        self.user_id = member.user_id
+        self.send = member.send
         self.position: Position[Publication] = Position()
 
 
@@ -85,13 +90,12 @@ class LiveRoom:
         """Give members what the feed handed out. Returns the number of deliveries."""
         delivered = 0
         for membership in tuple(self.members.values()):
-            fresh = membership.position.deliver(run)
-            if fresh:
-                member, role = membership.member, membership.role
-                for publication in fresh:
-                    member.send(publication.frame_for(member.user_id, role))
-                delivered += len(fresh)
-            elif membership.position.lost:
+            position = membership.position
+            fresh = position.deliver(run)
+            for publication in fresh:
+                membership.send(publication.frame_for(membership.user_id, membership.role))
+            delivered += len(fresh)
+            if position.lost:
                 self.resync(membership)
         return delivered
 
@@ -99,27 +103,27 @@ class LiveRoom:
         """Tell a member whose position cannot be served live to join again."""
         self.members.pop(membership.member, None)
         frame = {"type": "resync", "room": self.id, "head": self.feed.known_head}
-        membership.member.send(text_frame(orjson.dumps(frame)))
+        membership.send(text_frame(orjson.dumps(frame)))
         membership.member.left(self.id)
 
     def tell(self, frame: bytes, *, besides: UserId | None = None) -> None:
         """Send a frame that may be lost to every member, but for one user's."""
-        for member, membership in tuple(self.members.items()):
-            if member.user_id != besides and not membership.position.joining:
-                member.send(frame, ephemeral=True)
+        for membership in tuple(self.members.values()):
+            if membership.user_id != besides and not membership.position.joining:
+                membership.send(frame, ephemeral=True)
 
     def change_parties(self, buyer: UserId, seller: UserId) -> list[Membership]:
         """The order has other parties now. Returns the memberships that end with it."""
         ended = [
             membership
             for membership in self.members.values()
-            if membership.role not in STAFF and membership.member.user_id not in (buyer, seller)
+            if membership.role not in STAFF and membership.user_id not in (buyer, seller)
         ]
         for membership in self.members.values():
             if membership.role not in STAFF:
-                membership.role = Role.BUYER if membership.member.user_id == buyer else Role.SELLER
+                membership.role = Role.BUYER if membership.user_id == buyer else Role.SELLER
         return ended
 
     def of_user(self, user: UserId) -> Iterable[Membership]:
         """The connections of one user in the room."""
-        return (membership for membership in self.members.values() if membership.member.user_id == user)
+        return (membership for membership in self.members.values() if membership.user_id == user)

@@ -1,7 +1,7 @@
 """The way out to one client, with a bound on what may wait in it."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -20,6 +20,12 @@ HOLD_BACKLOG: Final = 2
 """Too many of its frames wait for a command that is under way."""
 HOLD_FLOOD: Final = 4
 """It goes on after being refused again and again."""
+
+
+class Send(Protocol):
+    """Sends a ready frame, or queues it; never blocks."""
+
+    def __call__(self, frame: bytes, *, ephemeral: bool = False) -> None: ...
 
 
 class Turn:

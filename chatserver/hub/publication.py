@@ -8,7 +8,7 @@ import orjson
 from chatserver.hub.socket import text_frame
 from chatserver.rendering import render
 from policies.entry import Entry
-from policies.vocabulary import STAFF, EntryKind, Role, RoomId, Visibility
+from policies.vocabulary import STAFF, Role, RoomId, Visibility
 
 _HIDDEN_FIELDS: Final = ("seq", "id", "kind", "author", "at")
 
@@ -16,7 +16,7 @@ _HIDDEN_FIELDS: Final = ("seq", "id", "kind", "author", "at")
 class Publication:
     """One entry in the form in which hubs pass it on.
 
-    ``json`` is the whole entry as its author or staff see it, without the command id. The frames for the three
+    ``json`` is the entry frame as staff see it, whole and without the command id. The frames for the three
     audiences (its author, those who may see it, those from whom it is withheld) are made when first needed. What the
     server itself wrote has no author id, so that no user can be taken for its author.
     """
@@ -68,40 +68,36 @@ class Publication:
         return cls(
             entry.room,
             entry.seq,
-            entry.kind.value,
+            whole["kind"],
             "" if entry.author.role is Role.SYSTEM else entry.author.id,
             entry.command_id,
             entry.visibility is Visibility.WITHHELD,
             whole["id"],
             whole["at"],
-            orjson.dumps(whole),
+            orjson.dumps({"type": "entry", "room": entry.room, "entry": whole}),
         )
 
     def frame_for(self, user_id: str, role: Role) -> bytes:
         """The entry frame as this reader gets it."""
         if user_id == self.author_id:
             if self._own is None:
-                command_id = b',"command_id":' + orjson.dumps(self.command_id) + b"}"
-                self._own = self._frame(self.json[:-1] + command_id)
+                self._own = text_frame(self.json[:-2] + b',"command_id":' + orjson.dumps(self.command_id) + b"}}")
             return self._own
         if self.withheld and role not in STAFF:
             if self._hidden is None:
-                entry = orjson.loads(self.json)
-                hidden = {field: entry[field] for field in _HIDDEN_FIELDS} | {"body": {}, "withheld": True}
-                self._hidden = self._frame(orjson.dumps(hidden))
+                frame = orjson.loads(self.json)
+                kept = {field: frame["entry"][field] for field in _HIDDEN_FIELDS}
+                frame["entry"] = kept | {"body": {}, "withheld": True}
+                self._hidden = text_frame(orjson.dumps(frame))
             return self._hidden
         if self._whole is None:
-            self._whole = self._frame(self.json)
+            self._whole = text_frame(self.json)
         return self._whole
 
     def body(self) -> dict[str, Any]:
         """The entry's content."""
-        body: dict[str, Any] = orjson.loads(self.json)["body"]
+        body: dict[str, Any] = orjson.loads(self.json)["entry"]["body"]
         return body
-
-    @property
-    def changes_order(self) -> bool:
-        return self.kind == EntryKind.ORDER_UPDATED.value
 
     def fields(self) -> tuple[Any, ...]:
         """What ``from_fields`` makes the same publication of, on another hub."""
@@ -121,6 +117,3 @@ class Publication:
     def from_fields(cls, fields: Sequence[Any]) -> "Publication":
         room, seq, kind, author_id, command_id, withheld, entry_id, at, json = fields
         return cls(room, seq, kind, author_id, command_id, withheld, entry_id, at, json.encode())
-
-    def _frame(self, entry: bytes) -> bytes:
-        return text_frame(b'{"type":"entry","room":' + orjson.dumps(self.room) + b',"entry":' + entry + b"}")

@@ -21,7 +21,7 @@ from chatserver.hub.hub import Hub
 from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
 from chatserver.hub.page import fit
-from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe
+from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe, Send
 from chatserver.hub.rates import TokenBucket
 from chatserver.hub.socket import FrameSocket
 from chatserver.hub.writer import Submission, Written
@@ -44,6 +44,9 @@ WAITING_MAX: Final = 64
 """Frames that may wait behind a running command before the socket is no longer read."""
 FLOOD_PAUSE_S: Final = 1.0
 """A client that goes on after so many refusals is not read for so long; TCP lets it wait."""
+
+_read_frame: Final = CLIENT_FRAME.validator.validate_json
+"""The adapter's own method prepares options for every call that are not used here."""
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +77,14 @@ class Session:
         "_timer",
         "_waiting",
         "away",
+        "send",
         "session_id",
     )
 
     def __init__(self, hub: Hub, socket: FrameSocket, session_id: str, address: str, header_token: str | None) -> None:
         self._hub = hub
         self._pipe = Pipe(socket, hub.turn, hub.settings.queue_frames, hub.settings.queue_bytes, hub.metrics)
+        self.send: Send = self._pipe.send
         self._loop = asyncio.get_running_loop()
         self.session_id = session_id
         self._address = address
@@ -118,9 +123,6 @@ class Session:
     @property
     def token_role(self) -> Role | None:
         return self.identity.role
-
-    def send(self, frame: bytes, *, ephemeral: bool = False) -> None:
-        self._pipe.send(frame, ephemeral=ephemeral)
 
     def close(self, code: CloseCode, reason: str) -> None:
         self._pipe.close(code, reason)
@@ -183,7 +185,7 @@ class Session:
     def _handle(self, payload: bytes) -> None:
         """Take one frame. What cannot be done at once becomes the session's task."""
         try:
-            frame = CLIENT_FRAME.validate_json(payload)
+            frame: protocol.ClientFrame = _read_frame(payload)
         except ValidationError as error:
             self._refuse_frame(payload, error)
             return
@@ -256,15 +258,17 @@ class Session:
     # Messages
 
     def _send_message(self, frame: protocol.MessageSend) -> None:
+        hub = self._hub
         started = self._loop.time()
         try:
             live = self._room(frame.room)
+            identity = self.identity
             if self._stopping:
                 raise Unavailable("The server is stopping.", retry_after_ms=0)
-            if len(frame.text) > self._hub.settings.message_chars:
-                limit = self._hub.settings.message_chars
+            if len(frame.text) > hub.settings.message_chars:
+                limit = hub.settings.message_chars
                 raise TooLarge(f"A message has at most {limit} characters.", details={"limit": limit})
-            wait = self._hub.message_rates.take(self.user_id, started)
+            wait = hub.message_rates.take(identity.user_id, started)
             if wait:
                 raise RateLimited("Too many messages.", retry_after_ms=_milliseconds(wait))
         except ChatError as error:
@@ -274,26 +278,27 @@ class Session:
 
         def done(outcome: Written | ChatError) -> None:
             took = self._loop.time() - started
-            if isinstance(outcome, ChatError):
-                self._refuse(frame.id, outcome)
-            else:
-                self._hub.metrics.ack_seconds.observe(took)
+            if isinstance(outcome, Written):
+                hub.acknowledged(took)
                 self.send(answers.ack(frame, outcome))
-            if self._hub.tracing.on:
-                result = outcome.code.value if isinstance(outcome, ChatError) else "ok"
-                self._hub.tracing.ended(frame.type, took, {"session": self.session_id, "result": result})
+            else:
+                self._refuse(frame.id, outcome)
+            if hub.tracing.on:
+                result = "ok" if isinstance(outcome, Written) else outcome.code.value
+                hub.tracing.ended(frame.type, took, {"session": self.session_id, "result": result})
 
-        self._hub.submit(
+        hub.submit(
+            live,
             Submission(
-                room=live.id,
-                author_id=self.user_id,
-                author_name=self.name,
-                token_role=self.token_role,
-                command_id=CommandId(frame.id),
-                text=frame.text,
-                reply_to=None if frame.reply_to is None else Seq(frame.reply_to),
-                done=done,
-            )
+                live.id,
+                identity.user_id,
+                identity.name,
+                identity.role,
+                CommandId(frame.id),
+                frame.text,
+                None if frame.reply_to is None else Seq(frame.reply_to),
+                done,
+            ),
         )
 
     # Commands that wait for something
