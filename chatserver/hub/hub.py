@@ -33,6 +33,8 @@ from chatserver.hub.redis_url import Client
 from chatserver.hub.relay import Relay, hub_channel
 from chatserver.hub.seats import Seats
 from chatserver.hub.sessions import Sessions
+from chatserver.hub.tally import Tally
+from chatserver.hub.tasks import end
 from chatserver.hub.writer import Desk, RoomWriter, Submission
 from chatserver.metrics import Metrics
 from chatserver.observers import BusMetrics
@@ -52,8 +54,7 @@ CONTROL: Final = "control"
 ``{"clock": [offset_ms, ...]}``."""
 TICK_S: Final = 0.25
 WRITER_IDLE_S: Final = 60.0
-ACKS_OBSERVED: Final = 100
-"""Acknowledgements measured in one tick; of more, the first ones stand for all."""
+RESTART_S: Final = 1.0
 _ORDER_UPDATED: Final = str(EntryKind.ORDER_UPDATED)
 
 logger = logging.getLogger(__name__)
@@ -99,9 +100,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
         self.turn = Turn(self._loop.call_soon)
         self._bus_alive = False
-        # Counted here and added to the metrics with every tick, for a counter costs more than a delivery.
-        self._delivered = self._forwarded = self._appended = 0
-        self._ack_seconds: list[float] = []
+        self.tally = Tally()
         self._revocations = parts.revocations
         self._revoked_until = parts.clock.now()
         self._registry = HubRegistry(parts.redis, prefix=prefix, hub_id=self.id, lease_s=settings.hub_lease_s)
@@ -151,8 +150,8 @@ class Hub:
         await self._presence.start()
         await self.seats.start()
         self._background = [
-            asyncio.create_task(self._recovery.run(), name="sweep of heads"),
-            asyncio.create_task(self._tick(), name="hub tick"),
+            asyncio.create_task(self._keep(self._recovery.run), name="sweep of heads"),
+            asyncio.create_task(self._keep(self._tick), name="hub tick"),
         ]
 
     async def drain(self, seconds: float) -> None:
@@ -173,10 +172,7 @@ class Hub:
 
     async def stop(self) -> None:
         """Let go of everything. Call ``drain`` before."""
-        tasks = [*self._background, *self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._background, *self._tasks)
         await self._presence.stop()
         await self.seats.stop()
         await self._registry.leave()
@@ -204,7 +200,7 @@ class Hub:
         if self._bus_alive:
             writer = writer_of(live.partition, self._registry.live)
             if writer != self.id:
-                self._forwarded += 1
+                self.tally.forwarded += 1
                 self._relay.forward(writer, submission, self._loop.time())
                 return
         self.write_here(submission)
@@ -217,14 +213,9 @@ class Hub:
         writer.used_at = self._loop.time()
         writer.submit(submission)
 
-    def acknowledged(self, seconds: float) -> None:
-        """A message was acknowledged so long after it came."""
-        if len(self._ack_seconds) < ACKS_OBSERVED:
-            self._ack_seconds.append(seconds)
-
     def publish(self, entries: Sequence[Entry]) -> list[Publication]:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
-        self._appended += len(entries)
+        self.tally.appended += len(entries)
         room_id = entries[0].room
         run = [Publication.of(entry) for entry in entries]
         live = self.live.get(room_id)
@@ -256,7 +247,7 @@ class Hub:
             for publication in run:
                 if publication.kind == _ORDER_UPDATED:
                     self._order_changed(live, publication)
-            self._delivered += live.deliver(run)
+            self.tally.delivered += live.deliver(run)
 
     def _order_changed(self, live: LiveRoom, publication: Publication) -> None:
         """The log itself says when an order has other parties: so every process that serves the room hears of it."""
@@ -386,6 +377,15 @@ class Hub:
 
     # What time brings
 
+    async def _keep(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run what has to go on as long as the process does."""
+        while True:
+            try:
+                await work()
+            except Exception:  # one fault must not end the repairs of all rooms for good; it is logged, and they go on
+                logger.exception("a part of the hub failed and is started again")
+                await asyncio.sleep(RESTART_S)
+
     async def _tick(self) -> None:
         ticks = 0
         while True:
@@ -394,20 +394,10 @@ class Hub:
             now = self._loop.time()
             self._relay.expire(now)
             self._bus_alive = self.bus.alive
-            self._count()
+            self.tally.flush(self.metrics)
             for every, work in self._chores:
                 if ticks % round(every / TICK_S) == 0:
                     await work()
-
-    def _count(self) -> None:
-        metrics = self.metrics
-        metrics.deliveries.inc(self._delivered)
-        metrics.forwarded.inc(self._forwarded)
-        metrics.appended.inc(self._appended)
-        self._delivered = self._forwarded = self._appended = 0
-        observed, self._ack_seconds = self._ack_seconds, []
-        for seconds in observed:
-            metrics.ack_seconds.observe(seconds)
 
     async def _look_after_sessions(self) -> None:
         """Who went away from the keyboard, and who was revoked while the bus lost the word of it."""

@@ -279,7 +279,7 @@ class Session:
         def done(outcome: Written | ChatError) -> None:
             took = self._loop.time() - started
             if isinstance(outcome, Written):
-                hub.acknowledged(took)
+                hub.tally.acknowledged(took)
                 self.send(answers.ack(frame, outcome))
             else:
                 self._refuse(frame.id, outcome)
