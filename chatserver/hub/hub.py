@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from random import Random
 from typing import Any, Final
@@ -50,8 +50,7 @@ from storage.room_log import RoomLog
 from storage.rooms import Rooms
 
 CONTROL: Final = "control"
-"""Bus channel of what concerns every process: ``{"revoked": [user, ...]}``, ``{"left": [hub, ...]}``,
-``{"clock": [offset_ms, ...]}``."""
+"""Bus channel of what concerns every process: ``{"left": [hub, ...]}``, ``{"clock": [offset_ms, ...]}``."""
 TICK_S: Final = 0.25
 WRITER_IDLE_S: Final = 60.0
 RESTART_S: Final = 1.0
@@ -133,7 +132,7 @@ class Hub:
         self._partition_rooms = [0] * settings.fanout_partitions
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
-        self._chores: tuple[tuple[float, Callable[[], Awaitable[object]]], ...] = (
+        self._chores: tuple[tuple[float, Callable[[], Coroutine[Any, Any, None]]], ...] = (
             (5.0, self._look_after_sessions),
             (30.0, self._forget_unused),
         )
@@ -356,8 +355,6 @@ class Hub:
         await self.seats.renew()
 
     def _on_control(self, message: dict[str, Any]) -> None:
-        for user in message.get("revoked", ()):
-            self._put_out(UserId(user))
         if "left" in message:
             self.spawn(self._learn_hubs())
         for offset_ms in message.get("clock", ()):
@@ -369,11 +366,6 @@ class Hub:
     def tell_clock(self, offset: timedelta) -> None:
         """The sandbox's clock was moved: tell the other processes."""
         self._mailbag.put(CONTROL, "clock", offset // timedelta(milliseconds=1))
-
-    def _put_out(self, user: UserId, at: datetime | None = None) -> None:
-        """A user was revoked: what keeps them out is stored, what they have open is closed."""
-        self.auth.forget_revocation(user)
-        self.sessions.revoke(user, at)
 
     # What time brings
 
@@ -397,10 +389,11 @@ class Hub:
             self.tally.flush(self.metrics)
             for every, work in self._chores:
                 if ticks % round(every / TICK_S) == 0:
-                    await work()
+                    self.spawn(work())
 
     async def _look_after_sessions(self) -> None:
-        """Who went away from the keyboard, and who was revoked while the bus lost the word of it."""
+        """Who went away from the keyboard, and who was revoked: what keeps them out is stored, what they have open is
+        closed here."""
         self.sessions.check_away(self._loop.time())
         try:
             revoked = await self._revocations.since(self._revoked_until)
@@ -408,7 +401,8 @@ class Hub:
             return  # MongoDB is away; the same question is asked again
         for revocation in revoked:
             self._revoked_until = max(self._revoked_until, revocation.at)
-            self._put_out(revocation.user, revocation.at)
+            self.auth.forget_revocation(revocation.user)
+            self.sessions.revoke(revocation.user, revocation.at)
 
     async def _forget_unused(self) -> None:
         now = self._loop.time()
