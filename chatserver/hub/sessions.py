@@ -87,6 +87,70 @@ class Sessions:
     def of_user(self, user: UserId) -> tuple[Connection, ...]:
         return tuple(self._by_user.get(user, ()))
 
+    def revoke(self, user: UserId, at: datetime) -> None:
+        """A user's access was taken away at this time: close what they have open. Who came in with a later token
+        stays."""
+        for connection in self.of_user(user):
+            if connection.identity.issued_by(at):
+                connection.close(CloseCode.ACCESS_REVOKED, "access revoked")
+
+    def check_away(self, now: float) -> None:
+        """See whether anybody still sits in front of it."""
+
+
+class Sessions:
+    """All connections of a process, by user once they have said who they are.
+
+    Args:
+        most: connections the process accepts.
+        spread_s: clients of a stopping process come back at random over this long.
+    """
+
+    def __init__(self, most: int, spread_s: float, random: Random, metrics: Metrics) -> None:
+        self._most = most
+        self._spread_s = spread_s
+        self._random = random
+        self._metrics = metrics
+        self._all: set[Connection] = set()
+        self._by_user: dict[UserId, set[Connection]] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.stopping = False
+        """A planned stop has begun: nobody is let in."""
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def full(self) -> bool:
+        """Whether the process takes no further connection."""
+        return self.stopping or len(self._all) >= self._most
+
+    def add(self, connection: Connection) -> None:
+        """A connection was accepted; nothing is known of it yet."""
+        self._all.add(connection)
+        self._empty.clear()
+        self._metrics.connections.set(len(self._all))
+
+    def admit(self, connection: Connection) -> None:
+        """A connection has said who holds it."""
+        self._by_user.setdefault(connection.user_id, set()).add(connection)
+        self._metrics.connects.inc()
+
+    def remove(self, connection: Connection, user: UserId | None) -> None:
+        """A connection is gone."""
+        self._all.discard(connection)
+        if not self._all:
+            self._empty.set()
+        self._metrics.connections.set(len(self._all))
+        if user is not None and (held := self._by_user.get(user)) is not None:
+            held.discard(connection)
+            if not held:
+                del self._by_user[user]
+
+    def of_user(self, user: UserId) -> tuple[Connection, ...]:
+        return tuple(self._by_user.get(user, ()))
+
     def revoke(self, user: UserId, at: datetime | None = None) -> None:
         """A user's access was taken away: close what they have open.
 
