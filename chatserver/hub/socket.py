@@ -306,11 +306,16 @@ class FrameSocket(asyncio.Protocol):
         elif first == _PONG and end - start <= _MAX_CONTROL:
             self._pong_due = False
         elif first == _PING and end - start <= _MAX_CONTROL:
-            payload = apply_mask(data[mask_at + _MASK_BYTES : end], data[mask_at : mask_at + _MASK_BYTES])
-            if not self._closing:
-                self.transport.write(Frame(Opcode.PONG, payload).serialize(mask=False))
+            self._answer_ping(apply_mask(data[mask_at + _MASK_BYTES : end], data[mask_at : mask_at + _MASK_BYTES]))
         else:
             self._judge(data[start:end])
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """A peer that does not read gets one pong when it does, for its latest ping, as RFC 6455 5.5.3 allows."""
+        if not self.writable:
+            self._ping_due = payload
+        elif not self._closing:
+            self.transport.write(Frame(Opcode.PONG, payload).serialize(mask=False))
 
     def _judge(self, frame: bytes) -> None:
         """Give a frame that is out of the ordinary to the websockets library and do what it says."""
