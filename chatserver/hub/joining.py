@@ -16,7 +16,7 @@ from chatserver.hub.socket import text_frame
 from policies.entry import Entry
 from policies.errors import BadRequest, NotFound
 from policies.instant import rfc3339
-from policies.room import role_in_room
+from policies.room import RoomFacts, role_in_room
 from policies.vocabulary import PresenceState, Role, RoomId, Seq, UserId
 from storage.cursors import Cursor
 
@@ -35,7 +35,9 @@ async def join(
 ) -> LiveRoom:
     """Make a connection a member of a room and send it ``joined``; live entries follow.
 
-    Membership is decided anew on every join and resume, on the room's facts of this moment.
+    Membership is decided anew on every join and resume, on the room's facts of this moment. They are read twice: to
+    know whether to read anything at all, and again after the page, because a change of parties that the page holds
+    already is not delivered any more.
 
     Args:
         after: the last seq the client has; None: it wants the latest page.
@@ -47,23 +49,23 @@ async def join(
         BadRequest: ``after`` is beyond the room's head.
         Unavailable: MongoDB does not answer.
     """
-    facts = await hub.rooms.facts(room_id)
-    role = role_in_room(facts, member.user_id, member.token_role) if facts is not None else None
-    if facts is None or role is None:
-        raise NotFound("No such room.")
+    facts, role = await _admit(hub, member, room_id)
     live = joined or await hub.open_room(facts)
-    live.facts = facts  # the parties may have changed while the room was open
     membership = live.members[member] = Membership(member, role)
+
+    async def read() -> Page:
+        page = await read_page(hub, room_id, after)
+        live.facts, membership.role = await _admit(hub, member, room_id)
+        return page
+
     try:
-        cursors, page, _ = await asyncio.gather(
-            hub.cursors.of_room(room_id), read_page(hub, room_id, after), hub.attendance.learn(live)
-        )
+        cursors, page, _ = await asyncio.gather(hub.cursors.of_room(room_id), read(), hub.attendance.learn(live))
         while True:
             hub.deliver(live, live.feed.start(page.head))
             held = membership.position.go_live(page.head, live.feed.position)
             if held is not None:
                 break
-            page = await read_page(hub, room_id, after)
+            page = await read()
     except BaseException:
         if joined is None:
             live.members.pop(member, None)
@@ -75,12 +77,20 @@ async def join(
         answer["id"] = command_id
     member.send(text_frame(orjson.dumps(answer)))
     for publication in held:
-        member.send(publication.frame_for(member.user_id, role))
+        member.send(publication.frame_for(member.user_id, membership.role))
     for user, cursor in cursors.items():
         hub.notices.learn_cursor(room_id, user, cursor.delivered, cursor.read)
     hub.attendance.changed(live, member.user_id)
     hub.repair_if_needed(live)
     return live
+
+
+async def _admit(hub: Hub, member: Member, room_id: RoomId) -> tuple[RoomFacts, Role]:
+    facts = await hub.rooms.facts(room_id)
+    role = role_in_room(facts, member.user_id, member.token_role) if facts is not None else None
+    if facts is None or role is None:
+        raise NotFound("No such room.")
+    return facts, role
 
 
 async def read_page(hub: Hub, room_id: RoomId, after: int | None) -> Page:
