@@ -40,6 +40,9 @@ def site(mongo_url: str, redis_url: str) -> Iterator[Site]:
     """The deployment that most tests share; each has users and orders of its own."""
     with Site.prepare(mongo_url, redis_url) as prepared:
         yield prepared
+        # Whatever the tests have done to the servers, every room is whole.
+        verified = prepared.run("verify", "--all", check=False)
+        assert verified.returncode == 0, verified.stdout
 
 
 @pytest.fixture(scope="session")

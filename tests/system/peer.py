@@ -44,6 +44,7 @@ class Peer:
         """The close code, once the connection has ended; 1006 when it broke."""
         self._schemas = schemas
         self._inbox: list[Frame] = []
+        self._answers: dict[str, list[Frame]] = {}
         self._news = asyncio.Event()
         self._fault: Exception | None = None
         self._reader = asyncio.create_task(self._read())
@@ -164,7 +165,8 @@ class Peer:
         """Take what answers a command."""
 
         def match() -> Frame | None:
-            return next((frame for frame in self._inbox if frame.get("id") == command), None)
+            answers = self._answers.get(command)
+            return answers.pop(0) if answers else None
 
         frame = await self._await(match, f"an answer to {command}")
         self._inbox.remove(frame)
@@ -253,6 +255,8 @@ class Peer:
                 frame = self._schemas.parse(message)
                 self.frames.append(frame)
                 self._inbox.append(frame)
+                if "id" in frame:
+                    self._answers.setdefault(frame["id"], []).append(frame)
                 self._news.set()
         except ConnectionClosed:
             pass

@@ -7,7 +7,7 @@ import pytest
 from policies.entry import Author, Draft
 from policies.vocabulary import CommandId, EntryKind, Role, UserId, Visibility
 from tests.eventually import eventually
-from tests.system.conftest import Dial
+from tests.system.conftest import Dial, Serve
 from tests.system.peer import Peer
 from tests.system.record import Record
 from tests.system.site import Order, Server, Site, token
@@ -177,6 +177,19 @@ async def test_who_has_left_was_last_seen_then(site: Site, dial: Dial, pair: Pai
     members: dict[str, dict[str, Any]] = {}
     await eventually(lambda: "last_seen" in members.get(order.seller, {}), look)
     assert members[order.seller]["state"] == "offline"
+
+
+async def test_who_does_nothing_is_away_and_whoever_acts_is_back(site: Site, serve: Serve, dial: Dial) -> None:
+    server = await serve(site.apart(), away_after_s=0.5)
+    order = site.order(server)
+    seller = await dial(server, order.seller, [order.room])
+    buyer = await dial(server, order.buyer, [order.room])
+    await seller.expect("presence", user=order.buyer, state="online")
+    await seller.expect("presence", user=order.buyer, state="away")
+    members = {each["user"]: each["state"] for each in (await seller.join(order.room))["members"]}
+    assert members[order.buyer] == "away"
+    await buyer.send("typing", room=order.room, on=True)
+    await seller.expect("presence", user=order.buyer, state="online")
 
 
 async def test_typing_is_shown_ends_and_lapses(order: Order, buyer: Peer, seller: Peer) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from chatserver.embedded import Valkey
 from tests.eventually import eventually
-from tests.system.conftest import Dial, Serve
+from tests.system.conftest import Dial, Knock, Serve
 from tests.system.record import Record
-from tests.system.site import Server, Site
+from tests.system.site import Server, Site, token, unique
 from tests.system.traveller import Traveller
 
 SWEEP_S = 2.0
@@ -164,6 +164,26 @@ async def test_a_pause_of_redis_of_10_s_costs_delay_and_nothing_else(
         assert who.seqs == list(range(1, len(texts) + 1))
         assert len(who.peers) == 1
         assert {refusal["code"] for refusal in who.refusals} <= {"rate_limited"}
+
+
+async def test_who_gives_up_connecting_during_a_pause_takes_no_seat_for_good(
+    deployment: Deployment, knock: Knock, dial: Dial
+) -> None:
+    user = unique("impatient")
+    deployment.valkey.pause()
+    try:
+        for _ in range(5):
+            peer = await knock(deployment.one)
+            await peer.send("connect", id="c", token=token(user))
+            # By the time this is answered the connection waits for its seat.
+            deployment.site.get(deployment.one, "/v1/rooms", token(user))
+            peer.abort()
+        await eventually(lambda: deployment.one.metric("connections") == 0)
+    finally:
+        deployment.valkey.resume()
+    await deployment.connected()
+    for number in range(5):
+        await dial((deployment.one, deployment.two)[number % 2], user)
 
 
 async def test_a_process_that_starts_without_redis_serves_and_joins_the_others_later(

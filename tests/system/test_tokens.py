@@ -1,16 +1,18 @@
 """Who may come in and stay: tokens at the door, their expiry and renewal, and access that is taken away."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from chatserver.errors import CloseCode
 from tests.eventually import eventually
 from tests.system.conftest import Dial, Knock, Serve
-from tests.system.peer import Peer
+from tests.system.peer import Closed, Peer
 from tests.system.site import SECRET, Order, Server, Site, token, unique
 
 Pair = tuple[Server, Server]
@@ -259,6 +261,40 @@ async def test_a_message_under_way_when_the_parties_change_is_refused_or_was_fir
     assert all(entry["seq"] < update for entry in written)
     acked = [frame for frame in old.of_type("ack") if frame["id"] in sent]
     assert [ack["seq"] for ack in acked] == [entry["seq"] for entry in written][: len(acked)]
+
+
+async def test_who_joins_while_the_parties_change_is_in_the_room_only_by_right(
+    site: Site, serve: Serve, dial: Dial
+) -> None:
+    """What a join decides on the facts of before must not outlive the change."""
+    apart = site.apart()
+    one, two = await asyncio.gather(*(serve(apart, fanout_partitions=1024) for _ in range(2)))
+    for attempt in range(60):
+        order = apart.order(one)
+        old = await dial((one, two)[attempt % 2], order.seller)
+        change = asyncio.to_thread(apart.put_order, one, Order(order.id, order.buyer, unique("successor")))
+        changed = asyncio.create_task(change)
+        with contextlib.suppress(ConnectionClosed, Closed):
+            # Each attempt at another moment of the change.
+            for _ in range(attempt % 20):
+                await old.in_step()
+            await old.send("join", id="join", room=order.room)
+            await old.answer("join")
+            await changed
+            await shut_out(old, order.room)
+        await changed
+        await old.close()
+
+
+async def shut_out(peer: Peer, room: str) -> None:
+    """Wait until a peer is not in a room. Ends with an error when it is disconnected, too."""
+    codes: list[str] = []
+
+    async def look() -> None:
+        await peer.send("history", id="look", room=room, limit=1)
+        codes.append((await peer.answer("look")).get("code", "shown"))
+
+    await eventually(lambda: codes[-1:] == ["not_found"], look)
 
 
 # Logs
