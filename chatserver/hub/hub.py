@@ -315,7 +315,8 @@ class Hub:
     def _on_partition(self, message: dict[str, Any]) -> None:
         for fields in message.get("entries", ()):
             publication = Publication.from_fields(fields)
-            self._relay.on_published(publication)
+            if self._relay.pending:
+                self._relay.on_published(publication)
             if (writer := self._writers.get(publication.room)) is not None:
                 writer.learn_head(publication.seq)
             if (live := self.live.get(publication.room)) is not None:

@@ -261,8 +261,8 @@ class Session:
         hub = self._hub
         started = self._loop.time()
         try:
-            live = self._room(frame.room)
             identity = self.identity
+            live = self._rooms.get(RoomId(frame.room)) or self._room(frame.room)
             if self._stopping:
                 raise Unavailable("The server is stopping.", retry_after_ms=0)
             if len(frame.text) > hub.settings.message_chars:
