@@ -26,6 +26,7 @@ it says so, and the outcome is unknown.)
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -106,7 +107,7 @@ class GroupCommit:
         self._most_waiting = waiting
         self._observer: CommitObserver = observer or _Unobserved()
         self._queue = AppendQueue(batch)
-        self._doubtful: dict[bytes, None] = {}
+        self._doubtful: OrderedDict[bytes, None] = OrderedDict()
         """Hashes of entries, oldest first, whose append failed here: nothing may be written behind one of them."""
         self._shared: set[asyncio.Task[None]] = set()
         self._alone: set[asyncio.Task[None]] = set()
@@ -256,7 +257,7 @@ class GroupCommit:
     def _fail(self, append: Append, appended: int, failure: Exception) -> None:
         self._doubtful[append.entries[-1].hash] = None
         if len(self._doubtful) > self._most_waiting:
-            del self._doubtful[next(iter(self._doubtful))]
+            self._doubtful.popitem(last=False)
         if append.outcome.done():
             return
         if isinstance(failure, AppendLost | Unavailable):
