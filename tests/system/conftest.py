@@ -49,7 +49,7 @@ def site(mongo_url: str, redis_url: str) -> Iterator[Site]:
 def pair(site: Site) -> Iterator[tuple[Server, Server]]:
     """Two processes of that deployment."""
     with ExitStack() as stack:
-        begun = [site.begin(typing_lapse_s=1.5, sweep_s=1) for _ in range(2)]
+        begun = [site.begin(typing_lapse_s=1.5, sweep_s=1, hub_lease_s=5) for _ in range(2)]
         for server in begun:
             stack.enter_context(server.program)
         one, two = (server.await_start() for server in begun)
