@@ -59,11 +59,13 @@ class Peer:
         origin: str | None = None,
         headers: Mapping[str, str] | None = None,
         receive_buffer: int | None = None,
+        compression: str | None = None,
     ) -> Self:
         """Open a connection and say nothing.
 
         Args:
             receive_buffer: size of the kernel's buffer, to be soon full when nobody reads.
+            compression: "deflate" to offer it.
         """
         connection: socket.socket | None = None
         if receive_buffer is not None:
@@ -79,7 +81,7 @@ class Peer:
             origin=None if origin is None else Origin(origin),
             additional_headers=headers,
             user_agent_header=None,
-            compression=None,
+            compression=compression,
             max_size=None,
             max_queue=None,
             ping_interval=None,

@@ -269,6 +269,30 @@ async def test_a_withheld_message_keeps_its_place_for_all_and_its_words_for_auth
         assert site.get(pair[1], path, token(user, role=role))["entries"] == [seen]
 
 
+@pytest.mark.parametrize("setting", [{"mongo_driver": "pymongo"}, {"compression": True}])
+async def test_the_same_conversation_with_other_settings(
+    setting: dict[str, object], site: Site, serve: Serve, dial: Dial, record: Record
+) -> None:
+    server = await serve(site.apart(), messages_per_s=1000, message_burst=1000, **setting)
+    order = site.order(server)
+    buyer, seller = [
+        await dial(server, user, [order.room], compression="deflate") for user in (order.buyer, order.seller)
+    ]
+    assert bool(buyer.websocket.protocol.extensions) is bool(setting.get("compression"))
+    said = []
+    for number in range(40):
+        said.append(f"{number} " + "The parcel has not arrived. " * number * 3)
+        await (buyer, seller)[number % 2].say(order.room, said[-1])
+    for peer in (buyer, seller):
+        await peer.reaches(order.room, 40)
+        assert texts(peer.entries(order.room)) == said
+    page = await buyer.ask("history", expect="history", room=order.room, after=0, limit=100)
+    assert texts(page["entries"]) == said
+    await seller.send("receipt", room=order.room, read=40)
+    await buyer.expect("receipt", read=40)
+    assert await record.texts(order.room) == said
+
+
 async def test_a_room_is_read_over_http_as_over_the_socket(
     site: Site, pair: Pair, order: Order, buyer: Peer, seller: Peer
 ) -> None:

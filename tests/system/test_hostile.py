@@ -187,6 +187,18 @@ async def test_what_comes_after_a_refused_handshake_is_not_hoarded(pair: Pair, h
         await asyncio.gather(*(refused() for _ in range(3)))
 
 
+async def test_a_small_frame_that_unfolds_into_a_large_one_is_refused(site: Site, serve: Serve, dial: Dial) -> None:
+    server = await serve(site.apart(), compression=True)
+    order = site.order(server)
+    honest = await dial(server, order.buyer, [order.room])
+    async with undisturbed(server, honest):
+        for _ in range(3):
+            bomber = await dial(server, order.seller, compression="deflate")
+            assert bomber.websocket.protocol.extensions
+            await bomber.send("ping", padding="x" * 25_000_000)
+            assert await bomber.closed() == MESSAGE_TOO_BIG
+
+
 async def test_a_message_in_endless_pieces_ends_at_the_limit(pair: Pair, honest: Peer) -> None:
     async with undisturbed(pair[0], honest), Wire(pair[0]) as wire:
         await wire.upgrade()

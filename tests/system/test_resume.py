@@ -73,6 +73,32 @@ async def test_users_of_a_killed_process_go_offline_and_their_seats_are_free_aga
     assert [each["state"] for each in seller.of_type("presence")] == ["offline", "online"]
 
 
+async def test_a_process_that_hangs_and_wakes_up_has_missed_nothing(
+    mortal: tuple[Site, Server, Server], dial: Dial, record: Record
+) -> None:
+    site, hanging, other = mortal
+    order = site.order(other)
+    buyer = await dial(hanging, order.buyer, [order.room])
+    seller = await dial(other, order.seller, [order.room])
+    await seller.say(order.room, "one")
+    await buyer.reaches(order.room, 1)
+    hanging.pause()
+    try:
+        await buyer.send("message.send", id="asleep", room=order.room, text="Anybody there?")
+        await seller.expect("presence", user=order.buyer, state="offline")
+        await seller.say(order.room, "two")
+        await seller.say(order.room, "three")
+    finally:
+        hanging.resume()
+    assert (await buyer.answer("asleep"))["type"] == "ack"
+    await seller.expect("presence", user=order.buyer, state="online")
+    await buyer.say(order.room, "Back again")
+    for peer in (buyer, seller):
+        await peer.reaches(order.room, 5)
+        assert peer.seqs(order.room) == [1, 2, 3, 4, 5]
+    assert sorted(await record.texts(order.room)) == ["Anybody there?", "Back again", "one", "three", "two"]
+
+
 async def test_a_client_that_breaks_off_resumes_after_the_last_entry_it_has(site: Site, pair: Pair, dial: Dial) -> None:
     order = site.order(pair[0])
     seller = await dial(pair[1], order.seller, [order.room])
