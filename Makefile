@@ -1,6 +1,7 @@
 # Each target works on a fresh machine: it makes .venv and installs what the project needs.
 #   make dev     everything on this machine: ARGS="--port 0 --data DIR"
-#   make test    all tests with coverage:    ARGS="tests/storage -k append" runs some of them, without the bounds
+#   make test    all tests with coverage:    ARGS="tests/storage -k append" runs some of them, without the bounds;
+#                WORKERS=0 runs them in one process
 #   make check   style, types and the direction of imports
 #   make bench   messages per second and their cost, beside other servers
 #   make clean   remove what the other targets made, but no data
@@ -11,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 ARGS ?=
+# Test processes, each with servers of its own: the tests wait more than they compute.
+WORKERS ?= 2
 
 .PHONY: dev test check bench clean
 
@@ -20,7 +23,7 @@ dev: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m tests.browser.chromium
 	$(BIN)/coverage erase
-	$(BIN)/pytest --cov --cov-report= $(ARGS)
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=loadfile --cov --cov-report= $(ARGS)
 ifeq ($(ARGS),)
 	$(BIN)/coverage report --fail-under=90
 	$(BIN)/coverage report --include='policies/*,storage/*' --fail-under=95
