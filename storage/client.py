@@ -11,24 +11,19 @@ seq 5 from a primary that then lost it would put its own entry at 6, and leave a
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, IndexModel, ReturnDocument, WriteConcern
-from pymongo.errors import (
-    BulkWriteError,
-    ConnectionFailure,
-    ExecutionTimeout,
-    PyMongoError,
-    WriteConcernError,
-)
+from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 
 from policies.errors import Unavailable
+from storage.edge import TRANSIENT, UNKNOWN_COMMIT, Edge, has_label
 
 Document = dict[str, Any]
 Session = Any
@@ -37,13 +32,15 @@ Sort = Sequence[tuple[str, int]]
 T = TypeVar("T")
 
 _DURABLE: Final = WriteConcern(w="majority", j=True)
-_TEMPORARY: Final = ("RetryableWriteError", "TransientTransactionError", "UnknownTransactionCommitResult")
-"""Labels that the drivers put on errors which say nothing about what was asked for."""
 _FIRST_BATCH: Final = 1000
 """Documents of a query's first answer; with MongoDB's own 101 most of what is asked here would take a second trip."""
 _TRANSACTION_PAUSE_S: Final = 0.005
 _LONGEST_TRANSACTION_PAUSE_S: Final = 0.1
 """Before a transaction that met another one is tried again: from the first, doubled each time, up to the second."""
+_PUSHES_AT_ONCE: Final = 2
+_PUSHES: Final = 60
+_PAUSE_BETWEEN_PUSHES_S: Final = 1.0
+"""How often and in what pauses a transaction without an answer is followed up: for as long as MongoDB would keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ def open_database(config: MongoConfig) -> "Database":
     Raises:
         pymongo.errors.PyMongoError: the connection string is not one.
     """
-    # The driver gives up before `_edge` does: it closes its connections tidily, while a cancelled one may leak.
+    # The driver gives up a little earlier than ``Edge`` does, and closes what it has opened.
     timeout_ms = max(1, int(config.timeout_s * 900))
     options: dict[str, Any] = {
         "timeoutMS": timeout_ms,  # of an operation, all in all; it also stops the work on the server
@@ -98,12 +95,14 @@ class Database:
         self._client = client
         self._motor = config.driver == "motor"
         self._database = client[config.database]
-        self._running: set[asyncio.Task[Any]] = set()
+        self._edge = Edge(self._motor, config.timeout_s)
+        self._closing = asyncio.Event()
+        self._pushing = asyncio.Semaphore(_PUSHES_AT_ONCE)
         self.name = config.database
         self.timeout_s = config.timeout_s
 
     def collection(self, name: str) -> "Collection":
-        return Collection(self._database[name], self._motor, self.timeout_s)
+        return Collection(self._database[name], self._motor, self._edge)
 
     async def command(self, command: Mapping[str, Any]) -> Document:
         """Run a database command.
@@ -111,8 +110,7 @@ class Database:
         Raises:
             Unavailable: no answer in time.
         """
-        async with _edge(self.timeout_s):
-            return dict(await self._database.command(command))
+        return dict(await self._edge.run(self._database.command(command)))
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.
@@ -132,49 +130,73 @@ class Database:
             Unavailable: the outcome is unknown, or it did not get through in time.
             Exception: what ``work`` raised; then nothing was written.
         """
-        task = asyncio.ensure_future(self._transact(work))
-        self._running.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._edge.keep(self._transact(work)))
 
     async def drop(self) -> None:
         """Delete the database with all that is in it."""
-        async with _edge(self.timeout_s):
-            await self._client.drop_database(self.name)
+        await self._edge.run(self._client.drop_database(self.name))
 
     async def close(self) -> None:
         """Wait for what was started, then disconnect, within the timeout if MongoDB does not answer."""
-        while self._running:
-            await asyncio.wait(self._running)
+        self._closing.set()
+        await self._edge.finish()
         with pymongo.timeout(self.timeout_s):  # the client's own does not count for its goodbye
             if self._motor:  # says it in the thread that calls
                 await asyncio.to_thread(self._client.close)
             else:
                 await self._client.close()
 
-    def _finished(self, task: "asyncio.Task[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen here, for the case that the caller is gone
-
     async def _transact(self, work: Callable[[Session], Awaitable[T]]) -> T:
+        session = self._client.start_session()
+        if self._motor:
+            session = await self._edge.run(session)
+        try:
+            result = await self._until_it_gets_through(session, work)
+        except Unavailable:
+            self._edge.keep(self._push_out(session))
+            raise
+        except BaseException:
+            await session.end_session()
+            raise
+        await session.end_session()
+        return result
+
+    async def _until_it_gets_through(self, session: Session, work: Callable[[Session], Awaitable[T]]) -> T:
         deadline = asyncio.get_running_loop().time() + self.timeout_s
-        async with _edge(self.timeout_s * 2):  # each operation has its own bound; this one is for the sum
-            session = self._client.start_session()
-            if self._motor:
-                session = await session
+        pause = _TRANSACTION_PAUSE_S
+        while True:
             try:
-                pause = _TRANSACTION_PAUSE_S
-                while True:
-                    try:
-                        return await self._attempt(session, work, deadline)
-                    except (PyMongoError, Unavailable) as error:
-                        if not _has_label(error, "TransientTransactionError") or _past(deadline):
-                            raise
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, _LONGEST_TRANSACTION_PAUSE_S)
-            finally:
-                await session.end_session()
+                return await self._attempt(session, work, deadline)
+            except (PyMongoError, Unavailable) as error:
+                if not has_label(error, TRANSIENT) or _past(deadline):
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_TRANSACTION_PAUSE_S)
+
+    async def _push_out(self, session: Session) -> None:
+        """End a transaction that got no answer.
+
+        MongoDB may hold a part of it, or receive one yet, and would keep its locks for a minute: nobody could write to
+        that place of that room. The next transaction of the same session ends the one before, and shuts out what still
+        comes of it.
+        """
+        try:
+            for _ in range(_PUSHES):
+                if self._closing.is_set():
+                    return
+                try:
+                    async with self._pushing:
+                        await self._attempt(session, self._touch, deadline=0.0)
+                except Unavailable:
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._closing.wait(), _PAUSE_BETWEEN_PUSHES_S)
+                else:
+                    return
+        finally:
+            await session.end_session()
+
+    async def _touch(self, session: Session) -> None:
+        await self.collection("meta").find_one({}, session=session)
 
     async def _attempt(self, session: Session, work: Callable[[Session], Awaitable[T]], deadline: float) -> T:
         starting = session.start_transaction(
@@ -190,9 +212,9 @@ class Database:
             raise
         while True:
             try:
-                await session.commit_transaction()
-            except PyMongoError as error:
-                if not _has_label(error, "UnknownTransactionCommitResult") or _past(deadline):
+                await self._edge.run(session.commit_transaction(), bounded=False)
+            except Unavailable as error:
+                if not has_label(error, UNKNOWN_COMMIT) or _past(deadline):
                     raise
             else:
                 return result
@@ -204,10 +226,10 @@ class Collection:
     A write that ends so may have happened or not, and may even happen later.
     """
 
-    def __init__(self, collection: Any, motor: bool, timeout_s: float) -> None:
+    def __init__(self, collection: Any, motor: bool, edge: Edge) -> None:
         self._collection = collection
         self._motor = motor
-        self._timeout_s = timeout_s
+        self._edge = edge
         self.name: str = collection.name
 
     async def find_one(
@@ -218,9 +240,9 @@ class Collection:
         sort: Sort | None = None,
         session: Session = None,
     ) -> Document | None:
-        async with _edge(self._timeout_s):
-            found: Document | None = await self._collection.find_one(query, projection, sort=sort, session=session)
-            return found
+        finding = self._collection.find_one(query, projection, sort=sort, session=session)
+        found: Document | None = await self._run(finding, session)
+        return found
 
     async def find(
         self,
@@ -232,101 +254,66 @@ class Collection:
         session: Session = None,
     ) -> list[Document]:
         """All that match, or the first ``limit`` of them."""
-        async with _edge(self._timeout_s):
-            cursor = self._collection.find(
-                query, projection, sort=sort, limit=limit, batch_size=limit or _FIRST_BATCH, session=session
-            )
-            found: list[Document] = await cursor.to_list(None)
-            return found
+        cursor = self._collection.find(
+            query, projection, sort=sort, limit=limit, batch_size=limit or _FIRST_BATCH, session=session
+        )
+        found: list[Document] = await self._run(cursor.to_list(None), session)
+        return found
 
     async def aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Document]:
-        async with _edge(self._timeout_s):
-            cursor = self._collection.aggregate(pipeline, batchSize=_FIRST_BATCH)
-            if not self._motor:
-                cursor = await cursor
-            found: list[Document] = await cursor.to_list(None)
-            return found
+        cursor = self._collection.aggregate(pipeline, batchSize=_FIRST_BATCH)
+        if not self._motor:
+            cursor = await self._run(cursor)
+        found: list[Document] = await self._run(cursor.to_list(None))
+        return found
 
     async def insert_one(self, document: Mapping[str, Any], *, session: Session = None) -> None:
         """Raises ``pymongo.errors.DuplicateKeyError`` where a unique key exists already."""
-        async with _edge(self._timeout_s):
-            await self._collection.insert_one(document, session=session)
+        await self._run(self._collection.insert_one(document, session=session), session)
 
     async def insert_many(
         self, documents: Sequence[Mapping[str, Any]], *, ordered: bool, session: Session = None
     ) -> None:
         """Raises ``pymongo.errors.BulkWriteError`` where some were not inserted; it says which and why."""
-        async with _edge(self._timeout_s):
-            await self._collection.insert_many(documents, ordered=ordered, session=session)
+        await self._run(self._collection.insert_many(documents, ordered=ordered, session=session), session)
 
     async def update_one(
         self, query: Mapping[str, Any], update: Mapping[str, Any], *, upsert: bool = False, session: Session = None
     ) -> int:
         """The number of documents that matched: 0 or 1."""
-        async with _edge(self._timeout_s):
-            result = await self._collection.update_one(query, update, upsert=upsert, session=session)
-            return int(result.matched_count)
+        updating = self._collection.update_one(query, update, upsert=upsert, session=session)
+        return int((await self._run(updating, session)).matched_count)
 
     async def update_many(self, query: Mapping[str, Any], update: Mapping[str, Any], *, session: Session = None) -> int:
         """The number of documents that matched."""
-        async with _edge(self._timeout_s):
-            return int((await self._collection.update_many(query, update, session=session)).matched_count)
+        updating = self._collection.update_many(query, update, session=session)
+        return int((await self._run(updating, session)).matched_count)
 
     async def find_one_and_update(
         self, query: Mapping[str, Any], update: Mapping[str, Any], *, upsert: bool = False
     ) -> Document | None:
         """The document as it is after the update."""
-        async with _edge(self._timeout_s):
-            found: Document | None = await self._collection.find_one_and_update(
-                query, update, upsert=upsert, return_document=ReturnDocument.AFTER
-            )
-            return found
+        found: Document | None = await self._run(
+            self._collection.find_one_and_update(query, update, upsert=upsert, return_document=ReturnDocument.AFTER)
+        )
+        return found
 
     async def delete_one(self, query: Mapping[str, Any]) -> int:
         """The number of documents deleted: 0 or 1."""
-        async with _edge(self._timeout_s):
-            return int((await self._collection.delete_one(query)).deleted_count)
+        return int((await self._run(self._collection.delete_one(query))).deleted_count)
 
     async def bulk_write(self, writes: Sequence[Any]) -> None:
         """Independent writes (``pymongo.UpdateOne`` ...) in one round trip, in no particular order."""
-        async with _edge(self._timeout_s):
-            await self._collection.bulk_write(writes, ordered=False)
+        await self._run(self._collection.bulk_write(writes, ordered=False))
 
     async def create_indexes(self, indexes: Sequence[IndexModel]) -> None:
         """Takes as long as it takes."""
-        async with _edge(None):
-            with pymongo.timeout(0):  # lifts the client's timeoutMS; None would mean to keep it
-                await self._collection.create_indexes(list(indexes))
+        with pymongo.timeout(0):  # lifts the client's timeoutMS; None would mean to keep it
+            await self._edge.run(self._collection.create_indexes(list(indexes)), bounded=False)
 
-
-@contextlib.asynccontextmanager
-async def _edge(timeout_s: float | None) -> AsyncIterator[None]:
-    """Where the drivers' errors end. The bound here is for what the driver's own does not cover: Motor's queue of
-    threads, for one, which all wait when MongoDB is silent."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TimeoutError as error:
-        raise Unavailable("The database did not answer in time.") from error
-    except PyMongoError as error:
-        if not _is_unavailable(error):
-            raise
-        raise Unavailable("The database is not available.") from error
-
-
-def _is_unavailable(error: PyMongoError) -> bool:
-    if isinstance(error, ConnectionFailure | ExecutionTimeout):
-        return True
-    if isinstance(error, WriteConcernError):  # written on the primary, not known to be on a majority
-        return True
-    if isinstance(error, BulkWriteError) and error.details.get("writeConcernErrors"):
-        return True
-    return error.timeout or any(error.has_error_label(label) for label in _TEMPORARY)
-
-
-def _has_label(error: BaseException, label: str) -> bool:
-    cause = error if isinstance(error, PyMongoError) else error.__cause__
-    return isinstance(cause, PyMongoError) and cause.has_error_label(label)
+    async def _run(self, operation: Awaitable[Any], session: Session = None) -> Any:
+        """Within a transaction the driver's own timeout must do: nothing else may use the session meanwhile."""
+        return await self._edge.run(operation, bounded=session is None)
 
 
 def _past(deadline: float) -> bool:

@@ -1,7 +1,8 @@
 import asyncio
 import json
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from storage.client import Database, MongoConfig, Session, open_database
 from storage.commit import GroupCommit
 from storage.errors import CommandTaken, HeadMoved
 from storage.room_log import HEADS_MAX, SCAN_PAGE, RoomLog, heads_query
-from tests.storage.faults import failing
+from tests.storage.faults import Tap, failing
 from tests.storage.making import BUYER, NOW, ROOM, SELLER, draft, linked, salts, seqs
 
 
@@ -286,6 +287,48 @@ async def test_trouble_that_does_not_end_is_unavailable(
     log = RoomLog(impatient, GroupCommit(impatient))
     with failing(faulty_url, command, times=None, **trouble), pytest.raises(Unavailable):
         await log.append_with(linked("a"), nothing)
+
+
+@pytest.fixture
+async def tap(mongo_url: str) -> AsyncIterator[Tap]:
+    async with Tap(mongo_url).open() as tap:
+        yield tap
+
+
+@pytest.mark.parametrize("when", ["before the first write", "before the commit"])
+async def test_a_transaction_without_an_answer_does_not_keep_its_place(
+    tap: Tap, mongo: MongoConfig, log: RoomLog, when: str
+) -> None:
+    """MongoDB gets it, or a part of it, later, and by itself would keep the place locked for a minute."""
+    database = open_database(replace(mongo, url=tap.url, timeout_s=0.5))
+    await database.ping()
+
+    async def work(session: Session) -> None:
+        tap.hold_requests()
+
+    if when == "before the first write":
+        tap.hold_requests()
+    with pytest.raises(Unavailable):
+        await RoomLog(database, GroupCommit(database)).append_with(linked("a"), work)
+    tap.let_go()
+    async with asyncio.timeout(20):
+        while isinstance((await log.submit(linked("theirs", author=SELLER))).failure, Unavailable):
+            pass
+    assert seqs(await log.read_after(ROOM, Seq(0), 10)) == [1]  # theirs, or mine after all
+    await database.close()
+
+
+async def test_closing_does_not_wait_for_transactions_that_cannot_be_ended(
+    tap: Tap, mongo: MongoConfig, database: Database
+) -> None:
+    silenced = open_database(replace(mongo, url=tap.url, timeout_s=0.5))
+    await silenced.ping()
+    tap.hold_requests()
+    with pytest.raises(Unavailable):
+        await RoomLog(silenced, GroupCommit(silenced)).append_with(linked("a"), nothing)
+    started = time.monotonic()
+    await silenced.close()
+    assert time.monotonic() - started < 3
 
 
 # Erasing
