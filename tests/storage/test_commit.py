@@ -461,14 +461,19 @@ async def test_a_room_blocked_by_a_forgotten_transaction_delays_the_others_once(
 async def test_while_mongodb_is_silent_nobody_waits_for_the_turn_of_all_before(
     tap: Tap, tapped: RoomLog, log: RoomLog
 ) -> None:
-    """200 commits, two at a time, each 0.5 s until it is given up."""
+    """100 commits, two at a time, each 0.5 s until it is given up: those whose turn does not come are never sent."""
     tap.hold_requests()
     started = time.monotonic()
     outcomes = await asyncio.gather(*(tapped.submit(linked("a", "b" * 60, room=room)) for room in rooms(6400)))
     assert time.monotonic() - started < 5
     assert all(isinstance(outcome.failure, Unavailable) for outcome in outcomes)
     tap.let_go()
-    assert [entry.seq for room in rooms(6400)[3200:3300] for entry in await log.read_after(room, Seq(0), 1)] == []
+    all_rooms = rooms(6400)
+    sent = 0
+    for start in range(0, len(all_rooms), 800):
+        heads = await log.heads(all_rooms[start : start + 800])
+        sent += sum(head > 0 for head in heads.values())
+    assert sent <= 10 * 2 * 64, "more than two commits at a time for 5 s"
 
 
 async def test_a_connection_that_breaks_is_tried_again_by_the_driver(faulty: RoomLog, faulty_url: str) -> None:
