@@ -41,7 +41,17 @@ class Attendance:
 
     def changed(self, room: LiveRoom, user: UserId) -> None:
         """A connection of this process came, left, went away or came back."""
-        self._contribute(room, user)
+        best = self._best(room, user)
+        if best is None:
+            changes = room.roster.remove(self._hub_id, user)
+            self._store_later(room.id, user, None)
+        else:
+            member, role, state = best
+            changes = room.roster.set(self._hub_id, user, role, member.name, state)
+            presence = Presence(room.id, user, role, member.name, state, self._clock.now())
+            self._store_later(room.id, user, presence)
+        self._mailbag.put(room.channel, "presence", self._item(room, user))
+        self._tell(room, changes)
 
     async def learn(self, room: LiveRoom) -> None:
         """Ask the store who is in a room: when it is opened here, and when words of the others may have been lost."""
@@ -79,7 +89,7 @@ class Attendance:
     def announce(self, rooms: Iterable[LiveRoom]) -> None:
         """Say again, and as a whole, what this process knows: the store or the others may have missed some of it."""
         for room in rooms:
-            items = [self._item(room, user) for user in {member.user_id for member in room.members}]
+            items = [self._item(room, user) for user in {each.user_id for each in room.members.values()}]
             self._mailbag.put(room.channel, "present", [room.id, items])
         self._spawn(self._store_again())
 
@@ -89,19 +99,6 @@ class Attendance:
             Present(UserId(user), Role(role), name, PresenceState(state)) for _, user, role, name, state in item[1]
         ]
         self._tell(room, room.roster.replace(hub, present))
-
-    def _contribute(self, room: LiveRoom, user: UserId) -> None:
-        best = self._best(room, user)
-        if best is None:
-            changes = room.roster.remove(self._hub_id, user)
-            self._store_later(room.id, user, None)
-        else:
-            member, role, state = best
-            changes = room.roster.set(self._hub_id, user, role, member.name, state)
-            presence = Presence(room.id, user, role, member.name, state, self._clock.now())
-            self._store_later(room.id, user, presence)
-        self._mailbag.put(room.channel, "presence", self._item(room, user))
-        self._tell(room, changes)
 
     def _item(self, room: LiveRoom, user: UserId) -> list[Any]:
         best = self._best(room, user)

@@ -102,9 +102,7 @@ class Notices:
 
     def left(self, live: LiveRoom, user: UserId) -> None:
         """A user's last connection in the room on this process is gone."""
-        if self._typing.set(live.id, user, on=False, now=self._loop.time()):
-            self._mailbag.put(live.channel, "typing", [live.id, user, False])
-            tell_typing(live, user, on=False)
+        self.typing(live, user, on=False)
         self._ledger.forget(live.id, user)
         self._seen[(live.id, user)] = self._clock.now()
         self._flush_soon()
