@@ -9,6 +9,7 @@ from typing import NewType
 RoomId = NewType("RoomId", str)
 UserId = NewType("UserId", str)
 OrderId = NewType("OrderId", str)
+DisputeId = NewType("DisputeId", str)
 CommandId = NewType("CommandId", str)
 """Chosen by the client, unique per author; the idempotency key of a write."""
 Seq = NewType("Seq", int)
@@ -30,11 +31,16 @@ PARTIES = frozenset({Role.BUYER, Role.SELLER})
 STAFF = frozenset({Role.AGENT, Role.SENIOR_AGENT, Role.AUDITOR})
 
 
+DECIDERS = frozenset({Role.AGENT, Role.SENIOR_AGENT})
+"""Staff who act; an auditor only ever reads."""
+
+
 class RoomKind(StrEnum):
-    """An order has one order room; each of its disputes has a dispute room."""
+    """An order has one order room; each of its disputes has a dispute room, and a staff log that no party ever sees."""
 
     ORDER = "order"
     DISPUTE = "dispute"
+    STAFF = "staff"
 
 
 class Visibility(StrEnum):
@@ -127,3 +133,112 @@ class ApiScope(StrEnum):
     DISPUTES_READ = "disputes:read"
     DISPUTES_WRITE = "disputes:write"
     WEBHOOKS_WRITE = "webhooks:write"
+
+
+class Stage(StrEnum):
+    """Where a dispute is: between the parties, with support, or before another agent for the last time."""
+
+    NEGOTIATION = "negotiation"
+    MEDIATION = "mediation"
+    APPEAL = "appeal"
+
+
+class Status(StrEnum):
+    """What a dispute waits for, or how it ended."""
+
+    WAITING_FOR_SELLER = "waiting_for_seller"
+    WAITING_FOR_BUYER = "waiting_for_buyer"
+    UNDER_REVIEW = "under_review"
+    AWAITING_FULFILLMENT = "awaiting_fulfillment"
+    RESOLVED = "resolved"
+    WITHDRAWN = "withdrawn"
+
+
+CLOSED_STATUSES = frozenset({Status.RESOLVED, Status.WITHDRAWN})
+
+
+class Reason(StrEnum):
+    """Why a buyer opens a dispute."""
+
+    NOT_RECEIVED = "not_received"
+    LATE_DELIVERY = "late_delivery"
+    NOT_AS_DESCRIBED = "not_as_described"
+    DEFECTIVE = "defective"
+    INCOMPLETE = "incomplete"
+    WRONG_SPECIFICATION = "wrong_specification"
+    WRONG_QUANTITY = "wrong_quantity"
+    ACCESS_NOT_TRANSFERRED = "access_not_transferred"
+    ACCOUNT_RECLAIMED = "account_reclaimed"
+    CHARGEBACK = "chargeback"
+    OTHER = "other"
+
+
+class Resolution(StrEnum):
+    """How a dispute may end. The first four may be offered by a party; staff may decide on any."""
+
+    DELIVERY_FIX = "delivery_fix"
+    REPLACEMENT = "replacement"
+    PARTIAL_REFUND = "partial_refund"
+    FULL_REFUND = "full_refund"
+    RELEASE_TO_SELLER = "release_to_seller"
+    SPLIT = "split"
+    CANCEL_ORDER = "cancel_order"
+
+
+class Outcome(StrEnum):
+    """In whose favour a dispute ended. Staff decide one of the three in the middle."""
+
+    AGREED = "agreed"
+    BUYER_FAVOR = "buyer_favor"
+    SELLER_FAVOR = "seller_favor"
+    COMPROMISE = "compromise"
+    WITHDRAWN = "withdrawn"
+    CHARGEBACK = "chargeback"
+
+
+class EvidenceKind(StrEnum):
+    """What a piece of evidence shows."""
+
+    SCREENSHOT = "screenshot"
+    PHOTO = "photo"
+    VIDEO = "video"
+    SCREEN_RECORDING = "screen_recording"
+    DOCUMENT = "document"
+    ORDER_DETAILS = "order_details"
+    CHAT_EXPORT = "chat_export"
+    PROOF_OF_DELIVERY = "proof_of_delivery"
+    TRACKING = "tracking"
+    PROOF_OF_REFUND = "proof_of_refund"
+    ACCESS_LOG = "access_log"
+    ACCOUNT_OWNERSHIP = "account_ownership"
+    LISTING_SNAPSHOT = "listing_snapshot"
+    OTHER = "other"
+
+
+class SettlementStatus(StrEnum):
+    """How far the marketplace is with moving the money that a dispute's end asks for."""
+
+    PENDING = "pending"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class WebhookType(StrEnum):
+    """What the marketplace is told by webhook."""
+
+    DISPUTE_OPENED = "dispute.opened"
+    DISPUTE_ATTENDED = "dispute.attended"
+    DISPUTE_ESCALATED = "dispute.escalated"
+    DISPUTE_RESOLVED = "dispute.resolved"
+    DISPUTE_WITHDRAWN = "dispute.withdrawn"
+    DISPUTE_REOPENED = "dispute.reopened"
+    DISPUTE_FROZEN = "dispute.frozen"
+    PROPOSAL_MADE = "proposal.made"
+    PROPOSAL_ACCEPTED = "proposal.accepted"
+    DECISION_ISSUED = "decision.issued"
+    APPEAL_FILED = "appeal.filed"
+    PAYMENT_HOLD_REQUESTED = "payment.hold_requested"
+    PAYMENT_RELEASE_REQUESTED = "payment.release_requested"
+    PAYMENT_REFUND_REQUESTED = "payment.refund_requested"
+    CONTACT_FLAGGED = "contact.flagged"
+    PARTICIPANT_UNREAD = "participant.unread"

@@ -1,0 +1,156 @@
+"""The operator's policy: every duration, window, limit and checklist, in one versioned file.
+
+A dispute pins what it was opened under: the terms stand in its first entry, so that a later file changes nothing for
+it, and anyone who has the entries can replay it without the file.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+
+from policies.vocabulary import EvidenceKind, Reason, Role, TrustLevel
+
+_DURATION: Final = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?")
+_LONGEST: Final = timedelta(days=3650)
+
+
+def _read_duration(value: object) -> object:
+    """``"3d"``, ``"24h"``, ``"1d 12h"``, ``"15m"``, ``"30s"``; or whole seconds, as in a dispute's first entry."""
+    if isinstance(value, timedelta):
+        read = value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        read = timedelta(seconds=value)
+    elif isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.strip())) and any(parts.groups()):
+        days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+        read = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    else:
+        raise ValueError("a duration looks like 3d, 24h, 15m, 30s, or 1d 12h")  # pydantic wants a ValueError
+    if not timedelta() <= read <= _LONGEST:
+        raise ValueError("a duration is from 0 to 3650d")
+    return read
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_read_duration),
+    PlainSerializer(lambda value: int(value.total_seconds()), return_type=int, when_used="json"),
+    WithJsonSchema({"type": ["string", "integer"], "description": "Such as 3d, 24h, 15m; or seconds."}),
+]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Opening(_Part):
+    """Who may open a dispute, and when. Decided on the policy in force, not pinned."""
+
+    not_before: Duration = Field(timedelta(minutes=15), description="How long after placing an order, at the earliest.")
+    windows: dict[TrustLevel, Duration] = Field(
+        {
+            TrustLevel.UNVERIFIED: timedelta(days=14),
+            TrustLevel.VERIFIED: timedelta(days=4),
+            TrustLevel.TRUSTED: timedelta(days=1),
+        },
+        description="How long after confirmed delivery, by the seller's trust level.",
+    )
+    description_chars: int = Field(4000, ge=1, le=20_000, description="Longest description.")
+
+
+class Terms(_Part):
+    """What holds for a dispute from its opening to its end: pinned in its first entry."""
+
+    attend_within: Duration = Field(timedelta(hours=24), description="The seller's time for a first real act.")
+    escalate_from: Duration = Field(timedelta(hours=24), description="After opening, before a party may escalate.")
+    update_within: Duration = Field(timedelta(hours=72), description="Longest silence of both parties.")
+    offer_expires: Duration = Field(timedelta(hours=72), description="An offer's life where it does not say another.")
+    offer_longest: Duration = Field(timedelta(days=14), description="Longest life that an offer may ask for.")
+    fulfill_within: Duration = Field(timedelta(hours=72), description="The seller's time to deliver what was agreed.")
+    confirm_within: Duration = Field(timedelta(hours=72), description="The buyer's time to confirm what was delivered.")
+    evidence_within: Duration = Field(timedelta(hours=48), description="Time for evidence that an agent asks for.")
+    appeal_within: Duration = Field(timedelta(hours=72), description="After a decision, to appeal.")
+    appeal_answer_within: Duration = Field(
+        timedelta(hours=48), description="The other side's time to answer an appeal."
+    )
+    reopen_within: Duration = Field(timedelta(hours=24), description="After withdrawing, to reopen.")
+    close_after: Duration = Field(timedelta(hours=72), description="After an agreement, before the room is read-only.")
+    settlement_retry: Duration = Field(
+        timedelta(hours=6), description="After a failed payment, before it is asked again."
+    )
+    settlement_retries: int = Field(5, ge=0, le=100, description="How often a failed payment is asked for again.")
+    reminders: dict[str, Duration] = Field(
+        {
+            "seller_attend": timedelta(hours=6),
+            "no_update": timedelta(hours=12),
+            "fulfill_by": timedelta(hours=12),
+            "fulfillment_confirm": timedelta(hours=12),
+            "evidence_request": timedelta(hours=12),
+            "appeal_answer": timedelta(hours=12),
+            "proposal_expiry": timedelta(hours=6),
+        },
+        description="How long before a deadline it is told that it approaches; a rule that is not here is not told.",
+    )
+    second_person_above: dict[str, int] = Field(
+        {}, description="By currency, in minor units: a decision that moves more needs another agent's recommendation."
+    )
+    settle: str = Field(
+        "at_once",
+        pattern="^(at_once|when_final)$",
+        description="Ask for the money with the decision, or when it can no longer be appealed or reopened.",
+    )
+    note_chars: int = Field(2000, ge=1, le=4000, description="Longest note, reason or statement.")
+    pending_requests: int = Field(10, ge=1, le=100, description="Evidence requests that may be open at once.")
+
+
+class Checklist(_Part):
+    """The kinds of evidence that help most for a reason, by side."""
+
+    buyer: tuple[EvidenceKind, ...] = ()
+    seller: tuple[EvidenceKind, ...] = ()
+
+    def of(self, side: Role) -> tuple[EvidenceKind, ...]:
+        return self.buyer if side is Role.BUYER else self.seller
+
+
+class Policy(_Part):
+    """One version of the operator's policy."""
+
+    version: str = Field("default", min_length=1, max_length=64, description="Named in every dispute opened under it.")
+    opening: Opening = Opening()
+    terms: Terms = Terms()
+    checklists: dict[Reason, Checklist] = Field(default_factory=lambda: dict(_CHECKLISTS))
+
+    def checklist(self, reason: Reason) -> Checklist:
+        return self.checklists.get(reason, Checklist())
+
+
+def parse_policy(content: Mapping[str, Any]) -> Policy:
+    """The policy of a parsed file. What it leaves out has its default; so has a reason without a checklist.
+
+    Raises:
+        pydantic.ValidationError: something in it is unknown or not acceptable.
+    """
+    read = Policy.model_validate(dict(content))
+    return read.model_copy(update={"checklists": {**_CHECKLISTS, **read.checklists}})
+
+
+_K = EvidenceKind
+_CHECKLISTS: Final[dict[Reason, Checklist]] = {
+    Reason.NOT_RECEIVED: Checklist(buyer=(_K.SCREENSHOT, _K.CHAT_EXPORT), seller=(_K.PROOF_OF_DELIVERY, _K.TRACKING)),
+    Reason.LATE_DELIVERY: Checklist(buyer=(_K.ORDER_DETAILS,), seller=(_K.PROOF_OF_DELIVERY, _K.TRACKING)),
+    Reason.NOT_AS_DESCRIBED: Checklist(buyer=(_K.PHOTO, _K.LISTING_SNAPSHOT), seller=(_K.LISTING_SNAPSHOT, _K.PHOTO)),
+    Reason.DEFECTIVE: Checklist(buyer=(_K.PHOTO, _K.VIDEO), seller=(_K.PHOTO, _K.DOCUMENT)),
+    Reason.INCOMPLETE: Checklist(buyer=(_K.PHOTO,), seller=(_K.PROOF_OF_DELIVERY, _K.PHOTO)),
+    Reason.WRONG_SPECIFICATION: Checklist(buyer=(_K.PHOTO, _K.LISTING_SNAPSHOT), seller=(_K.ORDER_DETAILS,)),
+    Reason.WRONG_QUANTITY: Checklist(buyer=(_K.PHOTO, _K.ORDER_DETAILS), seller=(_K.PROOF_OF_DELIVERY,)),
+    Reason.ACCESS_NOT_TRANSFERRED: Checklist(
+        buyer=(_K.SCREEN_RECORDING, _K.SCREENSHOT), seller=(_K.ACCESS_LOG, _K.CHAT_EXPORT)
+    ),
+    Reason.ACCOUNT_RECLAIMED: Checklist(
+        buyer=(_K.SCREEN_RECORDING, _K.ACCOUNT_OWNERSHIP), seller=(_K.ACCOUNT_OWNERSHIP, _K.ACCESS_LOG)
+    ),
+    Reason.CHARGEBACK: Checklist(buyer=(_K.DOCUMENT,), seller=(_K.PROOF_OF_DELIVERY, _K.ACCESS_LOG)),
+}

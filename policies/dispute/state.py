@@ -1,0 +1,249 @@
+"""The state of a dispute: what the entries of its room add up to."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from policies.dispute.policy import Checklist, Terms
+from policies.room import Party
+from policies.vocabulary import (
+    CLOSED_STATUSES,
+    DisputeId,
+    OrderCategory,
+    OrderId,
+    Outcome,
+    Reason,
+    Resolution,
+    Role,
+    RoomId,
+    Seq,
+    SettlementStatus,
+    Stage,
+    Status,
+    TrustLevel,
+    UserId,
+)
+
+
+class Rule(StrEnum):
+    """What a deadline comes from. The first four bring support in when they pass; a reason for a refusal or an
+    escalation may be one of these too."""
+
+    SELLER_ATTEND = "seller_attend"
+    NO_UPDATE = "no_update"
+    FULFILL_BY = "fulfill_by"
+    FULFILLMENT_CONFIRM = "fulfillment_confirm"
+    PROPOSAL_EXPIRY = "proposal_expiry"
+    EVIDENCE_REQUEST = "evidence_request"
+    APPEAL_ANSWER = "appeal_answer"
+    APPEAL_WINDOW = "appeal_window"
+    REOPEN_WINDOW = "reopen_window"
+    ROOM_CLOSES = "room_closes"
+    SETTLEMENT_RETRY = "settlement_retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Something is due. ``started_at`` is what it counts from, ``moved_by`` the entry that last moved it (None: where
+    it began), ``of`` the entry it is about (an offer, a request). ``remind_at`` is when it is told that it
+    approaches; None when it was told, or is not to be."""
+
+    rule: Rule
+    due_at: datetime
+    started_at: datetime
+    remind_at: datetime | None = None
+    moved_by: Seq | None = None
+    of: Seq | None = None
+
+    @property
+    def next_at(self) -> datetime:
+        """When something has to happen."""
+        return self.due_at if self.remind_at is None else min(self.remind_at, self.due_at)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSnapshot:
+    """The order as it was when the dispute was opened. ``refunded``: already paid back, in minor units."""
+
+    id: OrderId
+    room: RoomId
+    title: str
+    category: OrderCategory
+    amount: int
+    currency: str
+    placed_at: datetime
+    delivered_at: datetime | None
+    confirmed_at: datetime | None
+    trust_level: TrustLevel
+    refunded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A pending, or the accepted, offer; named by the seq of its entry. ``amount`` is None for a fix or replacement."""
+
+    seq: Seq
+    side: Role
+    resolution: Resolution
+    amount: int | None
+    note: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fulfillment:
+    """What was agreed and is still to be done."""
+
+    offer: Offer
+    fulfill_by: datetime
+    marked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """How support came in: a party (``rule`` is ``by_buyer`` or ``by_seller``) or a rule of the system's."""
+
+    at: datetime
+    rule: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """The agent who has claimed the case."""
+
+    id: UserId
+    role: Role
+    name: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRequest:
+    """An agent asked a side for evidence. ``met``: that side added evidence since, or the time passed."""
+
+    seq: Seq
+    of: Role
+    what: str
+    due_at: datetime
+    met: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A recommendation or a decision. ``final``: it cannot be appealed."""
+
+    seq: Seq
+    at: datetime
+    agent: UserId
+    outcome: Outcome
+    resolution: Resolution
+    amount: int | None
+    reason_codes: tuple[str, ...]
+    statement: str
+    evidence: tuple[str, ...] = ()
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Appeal:
+    """The losing party's one appeal. ``answered``: the other side acted since."""
+
+    seq: Seq
+    at: datetime
+    side: Role
+    reason: str
+    evidence: tuple[str, ...]
+    against: UserId
+    """The agent who decided: another one has to decide the appeal."""
+    answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The money that the end of the dispute asks the marketplace to move. This server never moves any.
+
+    ``refund`` goes to the buyer and ``release`` to the seller, in minor units; either may be 0. ``key`` is the
+    idempotency key of the request. ``refund_done`` and ``release_done`` say what order events confirmed.
+    """
+
+    key: str
+    status: SettlementStatus
+    refund: int
+    release: int
+    refund_done: bool = False
+    release_done: bool = False
+    attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """A dispute as of entry ``seq`` of its room.
+
+    ``offers`` are the pending ones, at most one of each side. ``heard`` holds the sides that have acted for real.
+    ``seen`` are digests of the texts so far, kept until the seller attended, so that a repeated text does not count.
+    ``recused`` agents may not claim the case again. ``closed``: the room is read-only and nothing can follow.
+    """
+
+    id: DisputeId
+    room: RoomId
+    seq: Seq
+    order: OrderSnapshot
+    buyer: Party
+    seller: Party
+    reason: Reason
+    description: str
+    desired_resolution: Resolution
+    desired_amount: int | None
+    policy_version: str
+    terms: Terms
+    checklist: Checklist
+    opened_at: datetime
+    stage: Stage
+    status: Status
+    deadlines: tuple[Deadline, ...]
+    last_update_at: datetime
+    frozen: bool = False
+    attended_at: datetime | None = None
+    heard: frozenset[Role] = frozenset()
+    seen: tuple[str, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    fulfillment: Fulfillment | None = None
+    escalation: Escalation | None = None
+    agent: Agent | None = None
+    recused: tuple[UserId, ...] = ()
+    requests: tuple[EvidenceRequest, ...] = ()
+    recommendation: Ruling | None = None
+    decision: Ruling | None = None
+    appeal: Appeal | None = None
+    outcome: Outcome | None = None
+    resolution: Resolution | None = None
+    resolved_amount: int | None = None
+    ended_at: datetime | None = None
+    settlement: Settlement | None = None
+    held: bool = False
+    refunded: int = 0
+    """Paid back for this order so far, in minor units: before the dispute, and by events since."""
+    reopened: bool = False
+    closed: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it counts as the order's one active dispute."""
+        return self.status not in CLOSED_STATUSES
+
+    @property
+    def refundable(self) -> int:
+        """What is left of the order's amount to pay back."""
+        return max(0, self.order.amount - self.refunded)
+
+    @property
+    def next_at(self) -> datetime | None:
+        """When the worker has to look at it next; None for never."""
+        return min((deadline.next_at for deadline in self.deadlines), default=None)
+
+    def offer_of(self, side: Role) -> Offer | None:
+        return next((offer for offer in self.offers if offer.side is side), None)
+
+    def deadline(self, rule: Rule, of: Seq | None = None) -> Deadline | None:
+        return next((each for each in self.deadlines if each.rule is rule and of in (None, each.of)), None)
