@@ -37,6 +37,7 @@ from chatserver.embedded import (
 )
 from chatserver.embedded.ports import LOOPBACK
 from chatserver.instance import Instance, write_private
+from chatserver.policy_file import load_policy
 from chatserver.settings import Settings
 from policies.vocabulary import ApiScope
 from storage.api_keys import SECRET_BYTES, ApiKeys
@@ -80,11 +81,12 @@ def run(port: int | None, data: Path, environment: Mapping[str, str], say: Say) 
 
     Raises:
         EmbeddedError: the folder or the port is in use, or a part cannot start.
-        ConfigurationError: a setting in the environment is not acceptable.
+        ConfigurationError: a setting in the environment, or something in the policy file, is not acceptable.
     """
     given = load(environment, options={"port": port})
     defaults = {name: value for name, value in DEV_DEFAULTS.items() if given.origins[name] == DEFAULT}
     settings = given.settings.model_copy(update={**defaults, "host": LOOPBACK, "workers": 1, "sandbox": True})
+    load_policy(settings.policy_file)  # a mistake in it is said here, not in the log of the server
     lock = FolderLock(data)
     lock.acquire()
     services: list[Service] = []

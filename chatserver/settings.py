@@ -57,6 +57,11 @@ class Settings(BaseModel):
     )
     sandbox: bool = Field(False, description="Development only: tokens and the clock may be set over HTTP.")
 
+    # The rules of disputes
+    policy_file: str = Field(
+        "", description="TOML file with the rules of disputes: durations, windows, checklists; empty: the default ones."
+    )
+
     # Limits of clients
     frame_bytes: int = Field(32 * 1024, ge=1024, description="Largest WebSocket frame; more closes with 1009.")
     http_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest HTTP request body.")
@@ -125,6 +130,7 @@ def problems(settings: Settings) -> list[str]:
         *_dependency_problems(settings),
         *_token_problems(settings),
         *_origin_problems(settings.allowed_origins),
+        *_policy_problems(settings.policy_file),
         *(["sandbox: anybody could mint tokens; it must be off"] if settings.sandbox else []),
     ]
 
@@ -163,6 +169,18 @@ def _token_problems(settings: Settings) -> list[str]:
     if settings.jwt_jwks.startswith("http://"):
         found.append("jwt_jwks: keys that come over http can be replaced on the way; use https or a file")
     return found
+
+
+def _policy_problems(file: str) -> list[str]:
+    # Here and not above: both are made of settings.
+    from chatserver.configuration import ConfigurationError
+    from chatserver.policy_file import load_policy
+
+    try:
+        load_policy(file)
+    except ConfigurationError as error:
+        return [f"policy_file: {line}" for line in error.lines]
+    return []
 
 
 def _is_guessable(secret: str) -> bool:
