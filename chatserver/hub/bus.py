@@ -9,20 +9,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any, Final
+from typing import Any
 
 from redis.exceptions import ResponseError
 
-from chatserver.hub.publisher import DEFAULT_TIMES, BusObserver, BusTimes, Publisher, Uniform
+from chatserver.hub.outlet import Outlet
+from chatserver.hub.publisher import DEFAULT_TIMES, BusObserver, BusTimes, Uniform
 from chatserver.hub.redis_url import REDIS_ERRORS, Client
 from chatserver.hub.shards import shards_of
 from chatserver.hub.subscriber import Subscriber
 from chatserver.hub.tasks import end
 
 log = logging.getLogger(__name__)
-
-_ROUTES: Final = 4096
-"""Channels whose route is remembered; far more than partitions and hubs that live at one time."""
 
 
 class BusCounts:
@@ -92,13 +90,19 @@ class Bus:
         self._observer = observer or BusCounts()
         self._names: dict[bytes, str] = {}
         """Full name -> short name of the channels that are wanted."""
-        self._routes: dict[str, tuple[Publisher, bytes]] = {}
-        """How to publish to a channel: through whom, and the command up to the payload's length."""
-        self._publishers: dict[str, Publisher] = {}
         self._subscribers: dict[str, Subscriber] = {}
         self._placed: dict[bytes, Subscriber] = {}
         """Who holds a wanted channel; one whose shard is not known is missing here."""
         self._disturbed = asyncio.Event()
+        self._outlet = Outlet(
+            self._shards,
+            prefix=prefix,
+            times=times,
+            uniform=uniform,
+            observer=self._observer,
+            on_refused=self._refused,
+            on_homeless=self._disturbed.set,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._running = False
@@ -117,11 +121,12 @@ class Bus:
     @property
     def waiting(self) -> int:
         """Publications that have not been sent yet."""
-        return sum(publisher.waiting for publisher in self._publishers.values())
+        return self._outlet.waiting
 
     async def start(self) -> None:
         """Connect. Returns when the bus is alive, or when the first attempt failed; then it goes on trying."""
         self._running = True
+        self._outlet.open()
         try:
             async with asyncio.timeout(self._times.connect_s):
                 await self._shards.refresh()
@@ -138,12 +143,10 @@ class Bus:
         self._running = False
         await end(*self._tasks)
         await asyncio.gather(*self._retiring)
-        await asyncio.gather(*(publisher.stop() for publisher in self._publishers.values()))
+        await asyncio.gather(*(publisher.stop() for publisher in self._outlet.close()))
         await asyncio.gather(*(subscriber.stop() for subscriber in self._subscribers.values()))
-        self._publishers.clear()
         self._subscribers.clear()
         self._placed.clear()
-        self._routes.clear()
         self._judge_alive()
 
     async def subscribe(self, channel: str) -> bool:
@@ -153,7 +156,7 @@ class Bus:
             True when messages published from now on arrive. False when Redis is away or did not confirm in time:
             the channel stays wanted, is subscribed as soon as that is possible, and ``on_trouble`` is called then.
         """
-        full = self._full_name(channel)
+        full = self._outlet.full_name(channel)
         self._names[full] = channel
         confirmed = self._hold(full)
         if confirmed is None:
@@ -173,7 +176,7 @@ class Bus:
 
     def unsubscribe(self, channel: str) -> None:
         """No longer want a channel. Messages that are on their way are not handed over."""
-        full = self._full_name(channel)
+        full = self._outlet.full_name(channel)
         self._names.pop(full, None)
         holder = self._placed.pop(full, None)
         if holder is not None:
@@ -182,35 +185,9 @@ class Bus:
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Queue a publication. Never blocks and never raises; everything queued in one turn goes out together."""
-        route = self._routes.get(channel)
-        if route is None:
-            route = self._route(self._full_name(channel))
-            if route is None:
-                self._observer.dropped(1)
-                self._disturbed.set()
-                return
-            if len(self._routes) >= _ROUTES:
-                self._routes.clear()
-            self._routes[channel] = route
-        publisher, head = route
-        publisher.put(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
+        self._outlet.put(channel, payload)
 
     # Where channels live
-
-    def _full_name(self, channel: str) -> bytes:
-        return f"{self._prefix}:{channel}".encode()
-
-    def _route(self, full: bytes) -> tuple[Publisher, bytes] | None:
-        shard = self._shards.of(full) if self._running else None
-        if shard is None:
-            return None
-        publisher = self._publishers.get(shard)
-        if publisher is None:
-            publisher = self._publishers[shard] = Publisher(
-                shard, self._shards, self._times, self._uniform, self._observer, self._refused
-            )
-        name = self._shards.publish
-        return publisher, b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$" % (len(name), name, len(full), full)
 
     def _hold(self, full: bytes) -> asyncio.Future[bool] | None:
         """Give a channel to the subscriber of its shard, away from another if need be."""
@@ -233,7 +210,7 @@ class Bus:
                 self._times,
                 self._uniform,
                 self._observer,
-                publish=self._publish_probe,
+                publish=self._outlet.put_full,
                 on_message=self._received,
                 on_change=self._changed,
                 lost=self._troubled,
@@ -247,7 +224,6 @@ class Bus:
 
     def _place(self) -> list[asyncio.Future[bool]]:
         """Put every wanted channel where it belongs. Returns the confirmations of those that moved."""
-        self._routes.clear()
         for shard, subscriber in list(self._subscribers.items()):
             # A node that lost its slots, or the one that the probe's channel was on.
             if self._shards.of(subscriber.probe) != shard:
@@ -258,16 +234,15 @@ class Bus:
             confirmed = self._hold(full)
             if confirmed is not None and self._placed[full] is not before:
                 moved.append(confirmed)
-        home = self._shards.of(self._full_name(f"hub:{self._hub_id}"))
+        home = self._shards.of(self._outlet.full_name(f"hub:{self._hub_id}"))
         if home is not None:
             self._subscriber(home)  # without any channel there is still one probe to judge the bus by
         used = {home, *(subscriber.shard for subscriber in self._placed.values())}
         for shard, subscriber in list(self._subscribers.items()):
             if shard not in used:
                 self._retire(subscriber)
-        current = self._shards.current()
-        for shard in [shard for shard in self._publishers if shard not in current]:
-            self._keep(self._retiring, self._publishers.pop(shard).stop())
+        for publisher in self._outlet.rearranged():
+            self._keep(self._retiring, publisher.stop())
         self._judge_alive()
         return moved
 
@@ -302,12 +277,6 @@ class Bus:
         self._tell("channels moved to other nodes")
 
     # What comes back from publishers and subscribers
-
-    def _publish_probe(self, full: bytes, payload: bytes) -> None:
-        route = self._route(full)
-        if route is not None:
-            publisher, head = route
-            publisher.put(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
 
     def _received(self, full: bytes, payload: bytes) -> None:
         channel = self._names.get(full)
