@@ -93,6 +93,14 @@ class RoomLog:
             heads.update({found["_id"]: found["seq"] for found in await self._entries.aggregate(heads_query(rooms))})
         return heads
 
+    async def read_at(self, places: Mapping[RoomId, Seq]) -> dict[RoomId, Entry]:
+        """The entry at one place of each of up to 1,000 rooms, in one query; a place without an entry is left out."""
+        if len(places) > HEADS_MAX:
+            raise ValueError(f"entries of {len(places)} rooms were asked for, at most {HEADS_MAX} are answered")
+        wanted = [{"room": room, "seq": seq} for room, seq in places.items() if seq > 0]
+        found = await self._entries.find({"$or": wanted}) if wanted else []
+        return {document["room"]: decode_entry(document) for document in found}
+
     async def read_after(self, room: RoomId, after: Seq, limit: int) -> list[Entry]:
         """The first ``limit`` entries after a seq, oldest first."""
         found = await self._entries.find({"room": room, "seq": {"$gt": after}}, sort=[("seq", 1)], limit=limit)

@@ -40,7 +40,7 @@ class Rooms:
         return None if found is None else decode_room(found)
 
     async def of_user(self, user: UserId, limit: int, cursor: str | None = None) -> RoomPage:
-        """The rooms in which a user is buyer or seller, newest first.
+        """The order and dispute rooms in which a user is buyer or seller, newest first. No party sees a staff log.
 
         Raises:
             BadRequest: the cursor is none of ours.
@@ -65,7 +65,8 @@ def of_user_query(user: UserId, cursor: str | None) -> dict[str, Any]:
     if cursor is not None:
         created_at, room = _decode_cursor(cursor)
         places = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$gt": room}}]
-    return {"$or": [{side: user, **place} for side in ("buyer.id", "seller.id") for place in places]}
+    seen = {"kind": {"$ne": RoomKind.STAFF.value}}
+    return {"$or": [{side: user, **seen, **place} for side in ("buyer.id", "seller.id") for place in places]}
 
 
 def encode_room(facts: RoomFacts) -> dict[str, Any]:

@@ -1,26 +1,29 @@
 """A user's rooms, and what is in a room."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, PlainSerializer
+from pydantic import BaseModel, Field, PlainSerializer
 
 from chatserver.access import BackEnd, Caller
 from chatserver.auth import Identity
 from chatserver.http.gate import caller, guarded_route, user
 from chatserver.http.problems import described
 from chatserver.http.services import Services
-from chatserver.protocol import Cursor, WireEntry, You
+from chatserver.protocol import Cursor, EntryAuthor, WireEntry, You
 from chatserver.rendering import render
+from policies.entry import Entry
 from policies.errors import BadRequest, ErrorCode, NotFound
 from policies.instant import rfc3339
 from policies.room import RoomFacts, role_in_room
-from policies.vocabulary import ApiScope, Role, RoomId, RoomKind, Seq, UserId
+from policies.vocabulary import ApiScope, EntryKind, Role, RoomId, RoomKind, Seq, UserId
 
 ROOMS_PAGE: Final = 100
 DEFAULT_PAGE: Final = 50
+PREVIEW_CHARS: Final = 160
+"""Of the last message's text: a line or two of a list."""
 
 
 class OtherParty(BaseModel):
@@ -29,6 +32,18 @@ class OtherParty(BaseModel):
     user: str
     role: Role
     name: str
+
+
+class LastEntry(BaseModel):
+    """What happened last, for a list of rooms. ``text``: how a message that you may see begins."""
+
+    seq: int
+    kind: EntryKind
+    author: EntryAuthor
+    at: Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
+    text: str | None = Field(None, description=f"The first {PREVIEW_CHARS} characters.")
+    withheld: Literal[True] | None = None
+    erased: Literal[True] | None = None
 
 
 class RoomSummary(BaseModel):
@@ -41,6 +56,7 @@ class RoomSummary(BaseModel):
     you: You
     other: OtherParty
     head: int
+    last: LastEntry | None = Field(None, description="The entry at `head`; none in a room without entries.")
     cursor: Cursor
     unread: int
     created_at: Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
@@ -140,6 +156,7 @@ async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: U
     ids = [facts.id for facts in rooms]
     heads = await services.log.heads(ids)
     cursors = await services.cursors.of_user(ids, reader)
+    last = await services.log.read_at(heads)
     titles = await services.orders.titles({facts.order_id for facts in rooms})
     summaries = []
     for facts in rooms:
@@ -147,15 +164,17 @@ async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: U
         other = facts.seller if buying else facts.buyer
         known = cursors.get(facts.id)
         cursor = Cursor(delivered=known.delivered, read=known.read) if known else Cursor(delivered=0, read=0)
+        you = Role.BUYER if buying else Role.SELLER
         summaries.append(
             RoomSummary(
                 room=facts.id,
                 kind=facts.kind,
                 order_id=facts.order_id,
                 title=titles.get(facts.order_id, ""),
-                you=You(role=Role.BUYER if buying else Role.SELLER),
+                you=You(role=you),
                 other=OtherParty(user=other.id, role=Role.SELLER if buying else Role.BUYER, name=other.name),
                 head=heads[facts.id],
+                last=_last(last[facts.id], reader, you) if facts.id in last else None,
                 cursor=cursor,
                 unread=max(0, heads[facts.id] - cursor.read),
                 created_at=facts.created_at,
@@ -163,3 +182,17 @@ async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: U
             )
         )
     return summaries
+
+
+def _last(entry: Entry, reader: UserId, role: Role) -> LastEntry:
+    seen = render(entry, reader, role)
+    text = seen["body"].get("text") if entry.kind is EntryKind.MESSAGE else None
+    return LastEntry(
+        seq=entry.seq,
+        kind=entry.kind,
+        author=EntryAuthor(id=entry.author.id, role=entry.author.role, name=entry.author.name),
+        at=entry.at,
+        text=text[:PREVIEW_CHARS] if isinstance(text, str) else None,
+        withheld=seen.get("withheld"),
+        erased=seen.get("erased"),
+    )

@@ -70,6 +70,23 @@ async def test_history_backwards(log: RoomLog, before: int | None, limit: int, f
     assert seqs(await log.read_before(ROOM, place, limit)) == found
 
 
+async def test_one_entry_of_each_of_many_rooms(log: RoomLog) -> None:
+    rooms = [RoomId(f"order-{number}") for number in range(3)]
+    filled = {room: await fill(log, 3, room) for room in rooms}
+    places = {rooms[0]: Seq(3), rooms[1]: Seq(1), rooms[2]: Seq(4), RoomId("empty"): Seq(0)}
+    assert await log.read_at(places) == {rooms[0]: filled[rooms[0]][2], rooms[1]: filled[rooms[1]][0]}
+    assert await log.read_at({}) == {}
+    assert await log.read_at({RoomId("empty"): Seq(0)}) == {}
+
+
+async def test_entries_of_a_thousand_rooms_are_asked_in_one_query(log: RoomLog) -> None:
+    many = {RoomId(f"order-{number}"): Seq(1) for number in range(HEADS_MAX)}
+    await asyncio.gather(*(fill(log, 1, room) for room in list(many)[:5]))
+    assert len(await log.read_at(many)) == 5
+    with pytest.raises(ValueError, match="1001"):
+        await log.read_at({**many, RoomId("one-more"): Seq(1)})
+
+
 async def test_find_names_room_author_and_command(log: RoomLog) -> None:
     [entry] = await fill(log, 1)
     assert await log.find(ROOM, BUYER.id, CommandId("1")) == entry

@@ -21,10 +21,12 @@ def rooms(database: Database) -> Rooms:
     return Rooms(database)
 
 
-def room(number: int, buyer: str, seller: str, created_at: datetime = NOW) -> RoomFacts:
+def room(
+    number: int, buyer: str, seller: str, created_at: datetime = NOW, kind: RoomKind = RoomKind.ORDER
+) -> RoomFacts:
     return RoomFacts(
-        id=RoomId(f"order-{number}"),
-        kind=RoomKind.ORDER,
+        id=RoomId(f"{kind}-{number}"),
+        kind=kind,
         order_id=OrderId(str(number)),
         buyer=Party(UserId(buyer), buyer.title()),
         seller=Party(UserId(seller), seller.title()),
@@ -70,6 +72,15 @@ async def test_rooms_of_a_user_on_either_side_newest_first(database: Database, r
     assert await pages(rooms, ANNA, 10) == [["2", "4", "1"]]
     assert await pages(rooms, ANNA, 2) == [["2", "4"], ["1"]]
     assert await pages(rooms, UserId("nobody"), 10) == [[]]
+
+
+async def test_a_party_never_sees_a_staff_log(database: Database, rooms: Rooms) -> None:
+    kinds = (RoomKind.DISPUTE, RoomKind.STAFF, RoomKind.ORDER)
+    await create(database, rooms, *(room(1, "anna", "bert", kind=kind) for kind in kinds))
+    for user in (ANNA, UserId("bert")):
+        assert {facts.id for facts in (await rooms.of_user(user, 10)).rooms} == {"order-1", "dispute-1"}
+        assert len((await rooms.of_user(user, 2)).rooms) == 2
+        assert (await rooms.of_user(user, 2)).cursor is None
 
 
 async def test_pages_neither_repeat_nor_skip_rooms_of_the_same_moment(database: Database, rooms: Rooms) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from chatserver.http.rooms import PREVIEW_CHARS
 from policies.vocabulary import ApiScope, Role, Seq, UserId, Visibility
 from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem, with_settings
 
@@ -174,6 +175,13 @@ async def test_a_users_rooms(room: str, backstage: Backstage, back_end: Caller, 
                 "you": {"role": "seller"},
                 "other": {"user": backstage.buyer, "role": "buyer", "name": "Ada"},
                 "head": 3,
+                "last": {
+                    "seq": 3,
+                    "kind": "message",
+                    "author": {"id": backstage.buyer, "role": "buyer", "name": backstage.buyer.title()},
+                    "at": "2026-01-31T09:30:00.000Z",
+                    "text": "three",
+                },
                 "cursor": {"delivered": 3, "read": 1},
                 "unread": 2,
                 "created_at": "2026-01-31T09:30:00.000Z",
@@ -185,6 +193,36 @@ async def test_a_users_rooms(room: str, backstage: Backstage, back_end: Caller, 
     assert buyer["you"] == {"role": "buyer"}
     assert buyer["other"] == {"user": backstage.seller, "role": "seller", "name": "Shop"}
     assert (buyer["cursor"], buyer["unread"]) == ({"delivered": 0, "read": 0}, 3)
+
+
+async def test_the_last_entry_is_told_as_far_as_the_reader_may_see_it(
+    room: str, backstage: Backstage, back_end: Caller, calling: Calling
+) -> None:
+    async def last_for(user: str) -> dict[str, Any] | None:
+        (summary,) = (await calling(backstage.token(user)).get("/v1/rooms")).json()["rooms"]
+        last: dict[str, Any] | None = summary.get("last")
+        return last
+
+    assert await last_for(backstage.buyer) is None
+    await backstage.say(backstage.buyer, Role.BUYER, "é" * (PREVIEW_CHARS + 1))
+    told = await last_for(backstage.seller)
+    assert told is not None
+    assert told["text"] == "é" * PREVIEW_CHARS
+    await backstage.say(backstage.buyer, Role.BUYER, "call 555", visibility=Visibility.WITHHELD)
+    hidden, own = await last_for(backstage.seller), await last_for(backstage.buyer)
+    assert hidden is not None
+    assert own is not None
+    assert "text" not in hidden
+    assert (hidden["seq"], hidden["withheld"], own["text"]) == (2, True, "call 555")
+    await backstage.services.log.erase(backstage.room, author=UserId(backstage.buyer))
+    erased = await last_for(backstage.buyer)
+    assert erased is not None
+    assert erased["erased"] is True
+    assert "text" not in erased
+    await back_end.put(f"/v1/orders/{backstage.order_id}", backstage.report(title="Another lamp"))
+    updated = await last_for(backstage.seller)
+    assert updated is not None
+    assert (updated["seq"], updated["kind"], updated["author"]["role"]) == (3, "order.updated", "system")
 
 
 async def test_rooms_come_in_pages_newest_first(backstage: Backstage, back_end: Caller, calling: Calling) -> None:
