@@ -27,11 +27,38 @@ ANSWERS: Final[dict[str, tuple[str, ...]]] = {
     "message.send": ("ack",),
     "typing": (),
     "receipt": (),
+    "proposal.make": ("ack",),
+    "proposal.accept": ("ack",),
+    "proposal.reject": ("ack",),
+    "proposal.withdraw": ("ack",),
+    "fulfillment.mark": ("ack",),
+    "fulfillment.confirm": ("ack",),
+    "dispute.escalate": ("ack",),
+    "dispute.close": ("ack",),
+    "dispute.reopen": ("ack",),
+    "dispute.appeal": ("ack",),
+    "agent.join": ("ack",),
+    "agent.leave": ("ack",),
+    "evidence.request": ("ack",),
+    "decision.recommend": ("ack",),
+    "decision.issue": ("ack",),
+    "note.add": ("ack",),
     "ping": ("pong",),
 }
 """What answers each command, beside ``error``. Nothing answers typing and receipt."""
 
-PUSHED: Final = ("entry", "presence", "typing", "receipt", "token.expiring", "resync", "bye", "error")
+PUSHED: Final = (
+    "entry",
+    "dispute",
+    "note",
+    "presence",
+    "typing",
+    "receipt",
+    "token.expiring",
+    "resync",
+    "bye",
+    "error",
+)
 """What the server sends without being asked."""
 
 
@@ -211,7 +238,13 @@ idempotency key: after a lost connection send the **same** `id` again, and the f
 Every room is a log: entries with a `seq` of 1, 2, 3 … without holes, and `entry` frames come strictly in that order.
 Join with `after` (the last seq you have) to go on after a disconnect: `joined` brings what came since, live entries
 follow with no hole and no repeat. An entry withheld from you keeps its place, with an empty body and `withheld: true`;
-its author and staff see the body and the mark."""
+its author and staff see the body and the mark.
+
+A dispute is what the entries of its room add up to. Its commands go to that room; a rule that says no is a `refused`
+with `details.rule`, and where it helps `opens_at`, `due_at` or `fallback`. What somebody else was faster at is a
+`conflict`. After every change of state each member gets `dispute`, with what this reader may do now. Staff claim the
+case with `agent.join`; the claim is kept while they are in the room and lapses soon after. Their notes go to the staff
+log, a room of kind `staff` that they may join and that does not exist for the parties."""
 
 
 def _heartbeat(settings: Settings) -> str:

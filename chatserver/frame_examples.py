@@ -14,6 +14,77 @@ _ENTRY: Final[dict[str, Any]] = {
     "at": _AT,
     "body": {"text": "The parcel has not arrived."},
 }
+_DISPUTE_ROOM: Final = "dispute-5d41402abc4b2a76b971"
+_SIDES: Final[dict[str, Any]] = {
+    "buyer": {"id": "buyer-7", "name": "Ada"},
+    "seller": {"id": "seller-3", "name": "Shop"},
+}
+_OFFER: Final[dict[str, Any]] = {
+    "seq": 9,
+    "side": "seller",
+    "resolution": "partial_refund",
+    "amount": 2500,
+    "note": "For the scratch.",
+    "expires_at": "2026-02-03T09:30:00.250Z",
+}
+_DISPUTE: Final[dict[str, Any]] = {
+    "id": "5d41402abc4b2a76b971",
+    "room": _DISPUTE_ROOM,
+    "seq": 9,
+    "order": {
+        "id": "1042",
+        "room": _ROOM,
+        "title": "A used camera",
+        "category": "item",
+        "amount": 12500,
+        "currency": "EUR",
+        "placed_at": "2026-01-24T18:02:11.000Z",
+        "delivered_at": "2026-01-30T10:12:00.000Z",
+        "trust_level": "verified",
+        "refunded": 0,
+    },
+    **_SIDES,
+    "reason": "not_as_described",
+    "description": "The lens has a scratch that the listing does not mention.",
+    "desired_resolution": "partial_refund",
+    "desired_amount": 4000,
+    "policy_version": "2026-01",
+    "evidence_checklist": [{"side": "buyer", "kind": "photo"}, {"side": "seller", "kind": "listing_snapshot"}],
+    "opened_at": "2026-01-31T08:00:00.000Z",
+    "stage": "negotiation",
+    "status": "waiting_for_buyer",
+    "frozen": False,
+    "held": True,
+    "closed": False,
+    "reopened": False,
+    "attended_at": "2026-01-31T08:41:07.310Z",
+    "last_update_at": _AT,
+    "refundable": 12500,
+    "deadlines": [
+        {
+            "rule": "no_update",
+            "due_at": "2026-02-03T09:30:00.250Z",
+            "started_at": _AT,
+            "moved_by": 9,
+        },
+        {"rule": "proposal_expiry", "due_at": "2026-02-03T09:30:00.250Z", "started_at": _AT, "of": 9},
+    ],
+    "offers": [_OFFER],
+    "requests": [],
+}
+_ACTIONS: Final[list[dict[str, Any]]] = [
+    {"action": "proposal.accept", "mandatory": False, "due_at": _OFFER["expires_at"], "rule": "proposal_expiry"},
+    {"action": "proposal.make", "mandatory": True, "due_at": "2026-02-03T09:30:00.250Z", "rule": "no_update"},
+]
+_RULING: Final[dict[str, Any]] = {
+    "room": _DISPUTE_ROOM,
+    "outcome": "compromise",
+    "resolution": "partial_refund",
+    "amount": 3000,
+    "reason_codes": ["not_as_described", "minor_defect"],
+    "statement": "The scratch is real and was not in the listing; it does not touch the picture.",
+    "evidence": ["ev_81f2c0"],
+}
 
 EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
     protocol.Connect: {
@@ -36,6 +107,75 @@ EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
     },
     protocol.Typing: {"type": "typing", "room": _ROOM, "on": True},
     protocol.Receipt: {"type": "receipt", "room": _ROOM, "delivered": 7, "read": 7},
+    protocol.ProposalMake: {
+        "type": "proposal.make",
+        "id": "a1",
+        "room": _DISPUTE_ROOM,
+        "resolution": "partial_refund",
+        "amount": 2500,
+        "currency": "EUR",
+        "note": "For the scratch.",
+    },
+    protocol.ProposalAccept: {"type": "proposal.accept", "id": "a2", "room": _DISPUTE_ROOM, "proposal": 9},
+    protocol.ProposalReject: {
+        "type": "proposal.reject",
+        "id": "a3",
+        "room": _DISPUTE_ROOM,
+        "proposal": 9,
+        "reason": "Too little.",
+    },
+    protocol.ProposalWithdraw: {"type": "proposal.withdraw", "id": "a4", "room": _DISPUTE_ROOM, "proposal": 9},
+    protocol.FulfillmentMark: {
+        "type": "fulfillment.mark",
+        "id": "a5",
+        "room": _DISPUTE_ROOM,
+        "note": "Sent again, tracking number in the picture.",
+    },
+    protocol.FulfillmentConfirm: {"type": "fulfillment.confirm", "id": "a6", "room": _DISPUTE_ROOM},
+    protocol.DisputeEscalate: {
+        "type": "dispute.escalate",
+        "id": "a7",
+        "room": _DISPUTE_ROOM,
+        "reason": "We do not get any further.",
+    },
+    protocol.DisputeClose: {"type": "dispute.close", "id": "a8", "room": _DISPUTE_ROOM, "reason": "It has arrived."},
+    protocol.DisputeReopen: {
+        "type": "dispute.reopen",
+        "id": "a9",
+        "room": _DISPUTE_ROOM,
+        "reason": "It was the wrong parcel.",
+    },
+    protocol.DisputeAppeal: {
+        "type": "dispute.appeal",
+        "id": "a10",
+        "room": _DISPUTE_ROOM,
+        "reason": "The tracking shows another town.",
+        "evidence": ["ev_93be77"],
+    },
+    protocol.AgentJoin: {"type": "agent.join", "id": "a11", "room": _DISPUTE_ROOM},
+    protocol.AgentLeave: {
+        "type": "agent.leave",
+        "id": "a12",
+        "room": _DISPUTE_ROOM,
+        "recuse": True,
+        "reason": "I know the seller.",
+    },
+    protocol.EvidenceRequest: {
+        "type": "evidence.request",
+        "id": "a13",
+        "room": _DISPUTE_ROOM,
+        "of": "seller",
+        "what": "A picture of the lens from before it was sent.",
+        "kinds": ["photo"],
+    },
+    protocol.DecisionRecommend: {"type": "decision.recommend", "id": "a14", **_RULING},
+    protocol.DecisionIssue: {"type": "decision.issue", "id": "a15", **_RULING},
+    protocol.NoteAdd: {
+        "type": "note.add",
+        "id": "a16",
+        "room": _DISPUTE_ROOM,
+        "text": "The third case with this seller in a week.",
+    },
     protocol.Ping: {"type": "ping", "id": "c-6", "t": 1769851800250},
     protocol.Connected: {
         "type": "connected",
@@ -82,6 +222,22 @@ EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
     },
     protocol.Pong: {"type": "pong", "id": "c-6", "t": 1769851800250, "server_time": _AT},
     protocol.EntryFrame: {"type": "entry", "room": _ROOM, "entry": _ENTRY},
+    protocol.DisputeNow: {
+        "type": "dispute",
+        "room": _DISPUTE_ROOM,
+        "dispute": _DISPUTE,
+        "available_actions": _ACTIONS,
+    },
+    protocol.Note: {
+        "type": "note",
+        "room": _DISPUTE_ROOM,
+        "entry": {
+            **_ENTRY,
+            "seq": 2,
+            "author": {"id": "agent-2", "role": "agent", "name": "Kim"},
+            "body": {"text": "The third case with this seller in a week."},
+        },
+    },
     protocol.Presence: {
         "type": "presence",
         "room": _ROOM,

@@ -6,35 +6,72 @@ configuration (the length of a message, the page of a history) are checked by th
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from chatserver.dispute_frames import (
+    AgentJoin,
+    AgentLeave,
+    AvailableAction,
+    DecisionIssue,
+    DecisionRecommend,
+    Dispute,
+    DisputeAppeal,
+    DisputeClose,
+    DisputeCommand,
+    DisputeEscalate,
+    DisputeNow,
+    DisputeReopen,
+    EvidenceRequest,
+    FulfillmentConfirm,
+    FulfillmentMark,
+    NoteAdd,
+    ProposalAccept,
+    ProposalMake,
+    ProposalReject,
+    ProposalWithdraw,
+)
+from chatserver.frame import (
+    COMMAND_ID_CHARS,
+    Command,
+    CommandIdField,
+    Frame,
+    Position,
+    RoomIdField,
+    SeqField,
+    Timestamp,
+)
 from policies.errors import ErrorCode
-from policies.instant import rfc3339
 from policies.vocabulary import EntryKind, PresenceState, Role, RoomKind
+
+__all__ = [
+    "COMMAND_ID_CHARS",
+    "AgentJoin",
+    "AgentLeave",
+    "AvailableAction",
+    "Command",
+    "DecisionIssue",
+    "DecisionRecommend",
+    "Dispute",
+    "DisputeAppeal",
+    "DisputeClose",
+    "DisputeCommand",
+    "DisputeEscalate",
+    "DisputeNow",
+    "DisputeReopen",
+    "EvidenceRequest",
+    "Frame",
+    "FulfillmentConfirm",
+    "FulfillmentMark",
+    "NoteAdd",
+    "ProposalAccept",
+    "ProposalMake",
+    "ProposalReject",
+    "ProposalWithdraw",
+]
+"""What is defined elsewhere and belongs to the vocabulary all the same."""
 
 SUBPROTOCOL: Final = "dispute-chat.v1"
 PATH: Final = "/v1/ws"
-
-
-Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, when_used="json")]
-COMMAND_ID_CHARS: Final = 64
-CommandIdField = Annotated[str, Field(min_length=1, max_length=COMMAND_ID_CHARS)]
-RoomIdField = Annotated[str, Field(min_length=1, max_length=160)]
-"""An order's id of up to 128 characters, and what says the room's kind."""
-Position = Annotated[int, Field(ge=0, lt=2**53)]
-"""A seq, or 0 for the place before the first entry."""
-
-
-class Frame(BaseModel):
-    """One JSON object per text frame. Unknown fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-
-class Command(Frame):
-    """A frame from the client that is answered under its ``id``."""
-
-    id: CommandIdField
 
 
 # Client to server
@@ -84,7 +121,7 @@ class History(Command):
 
     type: Literal["history"]
     room: RoomIdField
-    before: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    before: SeqField | None = None
     after: Position | None = None
     limit: int = 50
 
@@ -95,7 +132,7 @@ class MessageSend(Command):
     type: Literal["message.send"]
     room: RoomIdField
     text: str
-    reply_to: Annotated[int, Field(ge=1, lt=2**53)] | None = None
+    reply_to: SeqField | None = None
 
 
 class Typing(Frame):
@@ -122,7 +159,31 @@ class Ping(Frame):
 
 
 ClientFrame = Annotated[
-    Connect | TokenRefresh | Join | Leave | History | MessageSend | Typing | Receipt | Ping,
+    Connect
+    | TokenRefresh
+    | Join
+    | Leave
+    | History
+    | MessageSend
+    | Typing
+    | Receipt
+    | ProposalMake
+    | ProposalAccept
+    | ProposalReject
+    | ProposalWithdraw
+    | FulfillmentMark
+    | FulfillmentConfirm
+    | DisputeEscalate
+    | DisputeClose
+    | DisputeReopen
+    | DisputeAppeal
+    | AgentJoin
+    | AgentLeave
+    | EvidenceRequest
+    | DecisionRecommend
+    | DecisionIssue
+    | NoteAdd
+    | Ping,
     Field(discriminator="type"),
 ]
 CLIENT_FRAME: Final[TypeAdapter[ClientFrame]] = TypeAdapter(ClientFrame)
@@ -204,7 +265,8 @@ class Cursor(Frame):
 
 class Joined(Frame):
     """``entries`` are those after the client's position (oldest first), or the latest page; where there are ``more``,
-    ``history`` has the rest. Live entries follow after ``head``, with no hole and no repeat."""
+    ``history`` has the rest. Live entries follow after ``head``, with no hole and no repeat. In a dispute's room
+    ``dispute`` is how it was at ``head``."""
 
     type: Literal["joined"] = "joined"
     id: str | None = None
@@ -213,7 +275,8 @@ class Joined(Frame):
     head: int
     members: list[Member]
     you: You
-    available_actions: list[dict[str, Any]] = []
+    dispute: Dispute | None = None
+    available_actions: list[AvailableAction] = []
     entries: list[WireEntry]
     more: bool
     cursors: dict[str, Cursor]
@@ -228,7 +291,10 @@ class HistoryPage(Frame):
 
 
 class Ack(Frame):
-    """A command is done. The fields beside ``id`` are there when it wrote an entry: then the entry is durable."""
+    """A command is done. The fields beside ``id`` are there when it wrote an entry: then the entry is durable.
+
+    ``room`` is where the entry is: for a note that is the staff log.
+    """
 
     type: Literal["ack"] = "ack"
     id: str
@@ -250,6 +316,15 @@ class EntryFrame(Frame):
     """A live entry; strictly in order of seq within a room."""
 
     type: Literal["entry"] = "entry"
+    room: str
+    entry: WireEntry
+
+
+class Note(Frame):
+    """Staff in a dispute's room: somebody added a note. ``room`` is that room; the entry's seq is its place in the
+    staff log, whose id is the dispute's ``staff_room``: join it for the notes before."""
+
+    type: Literal["note"] = "note"
     room: str
     entry: WireEntry
 
@@ -318,6 +393,8 @@ ServerFrame = Annotated[
     | Ack
     | Pong
     | EntryFrame
+    | DisputeNow
+    | Note
     | Presence
     | TypingNow
     | ReceiptNow

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from pydantic import TypeAdapter
 
-from chatserver import asyncapi, protocol
+from chatserver import asyncapi, dispute_frames, protocol
 from chatserver.errors import CLOSE_MEANINGS, MESSAGE_TOO_BIG, CloseCode
 from chatserver.frame_examples import EXAMPLES
 from chatserver.settings import Settings
@@ -72,9 +72,13 @@ def test_every_frame_is_a_message_of_the_channel(document: dict[str, Any]) -> No
 
 def test_every_model_is_a_schema(document: dict[str, Any]) -> None:
     names = {
-        each.__name__ for each in vars(protocol).values() if isinstance(each, type) and issubclass(each, protocol.Frame)
+        each.__name__
+        for module in (protocol, dispute_frames)
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, protocol.Frame)
     }
-    assert names - {"Frame", "Command"} <= set(document["components"]["schemas"])
+    shared = {"Frame", "Command", "DisputeCommand", "Ruling"}
+    assert names - shared <= set(document["components"]["schemas"])
 
 
 def test_every_operation_is_as_asyncapi_wants_it(document: dict[str, Any]) -> None:
