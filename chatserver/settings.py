@@ -135,24 +135,38 @@ def problems(settings: Settings) -> list[str]:
     ]
 
 
-def _dependency_problems(settings: Settings) -> list[str]:
-    found = []
-    mongo, redis = settings.mongo_url.get_secret_value(), settings.redis_url.get_secret_value()
-    if not mongo:
-        found.append("mongo_url: missing; the connection string of a MongoDB replica set")
-    elif not mongo.startswith(("mongodb://", "mongodb+srv://")):
-        found.append("mongo_url: must begin with mongodb:// or mongodb+srv://")
-    if not redis:
-        found.append("redis_url: missing; the URL of Redis or Valkey")
-    else:
-        # Here and not above: the Redis client takes longer to import than a short command to run.
-        from chatserver.hub.redis_url import RedisUrlError, parse_redis_url
+def worker_problems(settings: Settings) -> list[str]:
+    """What keeps a worker from doing its work; empty when it may start. It can do without Redis."""
+    redis = settings.redis_url.get_secret_value()
+    return [*_mongo_problems(settings.mongo_url.get_secret_value()), *(_redis_problems(redis) if redis else [])]
 
-        try:
-            parse_redis_url(redis)
-        except RedisUrlError as error:
-            found.append(f"redis_url: {error}")
-    return found
+
+def _dependency_problems(settings: Settings) -> list[str]:
+    return [
+        *_mongo_problems(settings.mongo_url.get_secret_value()),
+        *_redis_problems(settings.redis_url.get_secret_value()),
+    ]
+
+
+def _mongo_problems(url: str) -> list[str]:
+    if not url:
+        return ["mongo_url: missing; the connection string of a MongoDB replica set"]
+    if not url.startswith(("mongodb://", "mongodb+srv://")):
+        return ["mongo_url: must begin with mongodb:// or mongodb+srv://"]
+    return []
+
+
+def _redis_problems(url: str) -> list[str]:
+    if not url:
+        return ["redis_url: missing; the URL of Redis or Valkey"]
+    # Here and not above: the Redis client takes longer to import than a short command to run.
+    from chatserver.hub.redis_url import RedisUrlError, parse_redis_url
+
+    try:
+        parse_redis_url(url)
+    except RedisUrlError as error:
+        return [f"redis_url: {error}"]
+    return []
 
 
 def _token_problems(settings: Settings) -> list[str]:

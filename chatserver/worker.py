@@ -1,11 +1,14 @@
-"""The periodic work of a deployment. Any number of workers run; each job is done by one of them at a time."""
+"""The periodic work of a deployment. Any number of workers run. Most jobs are done by one of them at a time; what many
+can share, such as the deadlines of a million disputes, is done by all of them at once.
+"""
 
 import asyncio
 import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from random import SystemRandom
@@ -16,23 +19,29 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from chatserver import logs
-from chatserver.clock import Clock, SystemClock
+from chatserver.clock import Clock, ShiftedClock, SystemClock
 from chatserver.configuration import load
 from chatserver.database import connected
+from chatserver.hub.announcer import Announcer
+from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.integrity import IntegrityCheck
 from chatserver.settings import Settings
+from policies.entry import Entry
 from policies.errors import Unavailable
 from storage.checkpoints import Checkpoints
 from storage.client import Database
 from storage.commit import GroupCommit
 from storage.leases import Leases
 from storage.room_log import RoomLog
+from storage.sandbox import SandboxClock
 
 LEASE_PERIODS: Final = 3
 """A job's lease lasts so many of its periods: a worker that died is succeeded after that time."""
 SHORTEST_LEASE_S: Final = 15.0
 JITTER: Final = 0.1
 """Pauses vary by this part, so that workers started together do not ask together."""
+SANDBOX_CLOCK_S: Final = 0.25
+"""How soon a worker follows when the sandbox's clock was moved."""
 
 logger = structlog.stdlib.get_logger("chatserver.worker")
 
@@ -43,11 +52,14 @@ class Job:
 
     ``run`` is called about every ``every_s`` seconds, by one worker at a time. It is cancelled when the worker stops or
     loses its lease, and should come back after a bounded piece of work. What it raises is logged; it is called again.
+
+    A ``shared`` job takes no lease: all workers do it at the same time, and share the work in ``run`` itself.
     """
 
     name: str
     every_s: float
     run: Callable[[], Awaitable[None]]
+    shared: bool = False
 
 
 class WorkerMetrics:
@@ -61,10 +73,29 @@ class WorkerMetrics:
         self.verified = Counter("dispute_chat_verified_entries", "Entries whose chain was verified.", registry=registry)
         breaks = "Breaks found in the record; a room that stays broken counts again in every round."
         self.breaks = Counter("dispute_chat_record_breaks", breaks, registry=registry)
+        told = "Publications to the hubs: published, dropped, failed."
+        self._told = Counter("dispute_chat_worker_publications", told, ("event",), registry=registry)
+
+    # What the announcer reports
+
+    def published(self, count: int) -> None:
+        self._told.labels("published").inc(count)
+
+    def received(self, count: int) -> None:
+        """An announcer receives nothing."""
+
+    def dropped(self, count: int) -> None:
+        self._told.labels("dropped").inc(count)
+
+    def failed(self, what: str) -> None:
+        self._told.labels("failed").inc()
+
+    def alive(self, alive: bool) -> None:
+        """An announcer has no subscriptions that could be alive."""
 
 
 class Worker:
-    """Runs jobs, each while holding its lease.
+    """Runs jobs, each while holding its lease unless it is shared.
 
     Args:
         jobs: what to do; names must be unique in the deployment.
@@ -108,16 +139,19 @@ class Worker:
                 await self._once(job)
                 await asyncio.sleep(job.every_s * self._uniform(1 - JITTER, 1 + JITTER))
         finally:
-            with contextlib.suppress(Unavailable):  # then it expires
-                await self._leases.release(job.name, self._holder)
+            if not job.shared:
+                with contextlib.suppress(Unavailable):  # then it expires
+                    await self._leases.release(job.name, self._holder)
 
     async def _once(self, job: Job) -> None:
-        """Run a job if this worker has, or gets, its lease."""
+        """Run a job if it is shared, or if this worker has or gets its lease."""
         outcome = "done"
         try:
-            if not await self._leases.acquire(job.name, self._holder, self._clock.now(), self._lease(job)):
+            if job.shared:
+                await job.run()
+            elif not await self._leases.acquire(job.name, self._holder, self._clock.now(), self._lease(job)):
                 return
-            if not await self._run_leased(job):
+            elif not await self._run_leased(job):
                 outcome = "lost"
                 logger.warning("lease_lost", job=job.name)
         except Unavailable as error:
@@ -164,9 +198,24 @@ class Worker:
                     return
 
 
-def jobs(settings: Settings, database: Database, metrics: WorkerMetrics) -> list[Job]:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the jobs are made of. ``announce`` tells the hubs of entries that are in the log; it never blocks."""
+
+    settings: Settings
+    database: Database
+    clock: ShiftedClock
+    log: RoomLog
+    announce: Callable[[Sequence[Entry]], None]
+    random: SystemRandom
+    metrics: WorkerMetrics
+
+
+def jobs(parts: Parts) -> list[Job]:
     """The work there is."""
-    integrity = IntegrityCheck(RoomLog(database, GroupCommit(database)), Checkpoints(database))
+    settings, metrics = parts.settings, parts.metrics
+    integrity = IntegrityCheck(parts.log, Checkpoints(parts.database))
+    sandbox = SandboxClock(parts.database)
 
     async def check_integrity() -> None:
         done = await integrity.run()
@@ -175,7 +224,13 @@ def jobs(settings: Settings, database: Database, metrics: WorkerMetrics) -> list
         if done.entries or done.breaks:
             logger.info("record_verified", rooms=done.rooms, entries=done.entries, breaks=done.breaks)
 
-    return [Job("integrity", settings.integrity_every_s, check_integrity)]
+    async def follow_sandbox() -> None:
+        parts.clock.offset = max(parts.clock.offset, await sandbox.offset())
+
+    found = [Job("integrity", settings.integrity_every_s, check_integrity)]
+    if settings.sandbox:
+        found.append(Job("sandbox clock", SANDBOX_CLOCK_S, follow_sandbox, shared=True))
+    return found
 
 
 def work(settings: Settings) -> int:
@@ -197,14 +252,10 @@ async def _work(settings: Settings) -> int:
             stack.callback(thread.join)
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
-        async with connected(settings) as database:
+        async with _parts(settings, metrics) as parts:
+            # The leases are counted in real time, which the sandbox does not move.
             worker = Worker(
-                jobs(settings, database, metrics),
-                Leases(database),
-                token_hex(8),
-                SystemClock(),
-                SystemRandom().uniform,
-                metrics,
+                jobs(parts), Leases(parts.database), token_hex(8), SystemClock(), parts.random.uniform, metrics
             )
             working = asyncio.ensure_future(worker.run())
             loop = asyncio.get_running_loop()
@@ -215,6 +266,46 @@ async def _work(settings: Settings) -> int:
                 await working
     logger.info("worker_stopped")
     return 0
+
+
+@asynccontextmanager
+async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Parts]:
+    clock = ShiftedClock()
+    random = SystemRandom()
+    async with connected(settings) as database, _announcing(settings, random, metrics) as announce:
+        if settings.sandbox:
+            clock.offset = await SandboxClock(database).offset()
+        commit = GroupCommit(database)
+        try:
+            yield Parts(settings, database, clock, RoomLog(database, commit), announce, random, metrics)
+        finally:
+            await commit.close()
+
+
+@asynccontextmanager
+async def _announcing(
+    settings: Settings, random: SystemRandom, metrics: WorkerMetrics
+) -> AsyncIterator[Callable[[Sequence[Entry]], None]]:
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        logger.warning("no_redis", effect="live rooms hear of what the worker writes with their next sweep")
+        yield lambda entries: None
+        return
+    client = open_redis(url)
+    announcer = Announcer(
+        client,
+        prefix=settings.redis_prefix,
+        partitions=settings.fanout_partitions,
+        sender=token_hex(6),
+        uniform=random.uniform,
+        observer=metrics,
+    )
+    await announcer.start()
+    try:
+        yield announcer.announce
+    finally:
+        await announcer.stop()
+        await close_redis(client)
 
 
 if __name__ == "__main__":

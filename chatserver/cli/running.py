@@ -50,8 +50,16 @@ def serve(
 
 
 def worker(config: Config = None, data: Data = None) -> None:
-    """Run the periodic work of a deployment. Any number may run; each job is done by one at a time."""
+    """Run the periodic work of a deployment: any number of processes, which share it.
+
+    They fire the deadlines of disputes and check the record. Without redis_url, live rooms hear of what a worker writes
+    only seconds later.
+    """
+    from chatserver.settings import worker_problems
+
     settings = require_mongo(configuration(config, data).settings)
+    if found := worker_problems(settings):
+        raise Failure(ExitCode.USAGE, ["this configuration is not fit for a worker:", *found])
     from chatserver.worker import work
 
     raise typer.Exit(work(settings))

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from chatserver.settings import Settings, problems
+from chatserver.settings import Settings, problems, worker_problems
 
 SAFE: dict[str, Any] = {
     "mongo_url": "mongodb://db.internal/?replicaSet=rs0",
@@ -63,3 +63,13 @@ def test_no_problem_quotes_a_secret() -> None:
     lines = found(jwt_secret="hunter2", redis_url="redis://user:hunter2@h1,h2", mongo_url="x://user:hunter2@h")
     assert len(lines) == 3
     assert "hunter2" not in "".join(lines)
+
+
+def test_a_worker_needs_the_database_and_can_do_without_redis() -> None:
+    mongo = "mongodb://db.internal/?replicaSet=rs0"
+    assert worker_problems(Settings.model_validate({"mongo_url": mongo})) == []
+    assert worker_problems(Settings.model_validate({"mongo_url": mongo, "redis_url": "redis://cache/0"})) == []
+    (line,) = worker_problems(Settings.model_validate({"mongo_url": mongo, "redis_url": "db:6379"}))
+    assert line.startswith("redis_url: unknown scheme")
+    (line,) = worker_problems(Settings.model_validate({"mongo_url": "http://db"}))
+    assert line.startswith("mongo_url: must begin with")

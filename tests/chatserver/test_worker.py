@@ -90,6 +90,34 @@ async def test_one_worker_at_a_time_and_another_when_it_is_gone(
         await eventually(lambda: second.runs >= 1)
 
 
+async def test_a_shared_job_is_done_by_all_workers_at_once_and_takes_no_lease(
+    make: MakeWorker, own_database: Database
+) -> None:
+    meeting = asyncio.Barrier(2)
+    met: list[str] = []
+
+    def part(name: str) -> Callable[[], Awaitable[None]]:
+        async def meet() -> None:
+            async with meeting:
+                met.append(name)
+
+        return meet
+
+    one = make("one", Count(), Job("together", 0.01, part("one"), shared=True))
+    two = make("two", Count(), Job("together", 0.01, part("two"), shared=True))
+    async with running(one), running(two):
+        await eventually(lambda: met.count("one") >= 2 and met.count("two") >= 2)
+        assert await own_database.collection("leases").find_one({"_id": "together"}) is None
+
+
+async def test_a_shared_job_that_fails_is_run_again(make: MakeWorker, registry: CollectorRegistry) -> None:
+    async def fail() -> None:
+        raise RuntimeError("broken")
+
+    async with running(make("one", Count(), Job("failing", 0.01, fail, shared=True))):
+        await eventually(lambda: outcome(registry, "failed", "failing") >= 2)
+
+
 async def test_a_worker_that_died_is_succeeded_when_its_lease_ends(
     make: MakeWorker, own_database: Database, clock: HandClock
 ) -> None:
