@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from policies.dispute.policy import Checklist, Terms
 from policies.room import Party
@@ -40,6 +41,10 @@ class Rule(StrEnum):
     REOPEN_WINDOW = "reopen_window"
     ROOM_CLOSES = "room_closes"
     SETTLEMENT_RETRY = "settlement_retry"
+
+
+PAUSED_WHILE_FROZEN: Final = frozenset(Rule) - {Rule.PROPOSAL_EXPIRY, Rule.EVIDENCE_REQUEST, Rule.APPEAL_ANSWER}
+"""What would escalate, close or ask for money waits for the bank; time to answer runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +169,33 @@ class Settlement:
     """The money that the end of the dispute asks the marketplace to move. This server never moves any.
 
     ``refund`` goes to the buyer and ``release`` to the seller, in minor units; either may be 0. ``key`` is the
-    idempotency key of the request. ``refund_done`` and ``release_done`` say what order events confirmed.
+    idempotency key of the refund's request; ``release_key`` that of the release's. ``seq`` is the entry that ended the
+    dispute. ``*_done`` and ``*_failed`` say what order events reported. ``attempts`` counts how often it was asked
+    for: 0 while it waits until the end is final.
     """
 
+    seq: Seq
     key: str
-    status: SettlementStatus
     refund: int
     release: int
+    attempts: int = 1
     refund_done: bool = False
     release_done: bool = False
-    attempts: int = 1
+    refund_failed: bool = False
+    release_failed: bool = False
+
+    @property
+    def release_key(self) -> str:
+        return f"{self.key}:release"
+
+    @property
+    def status(self) -> SettlementStatus:
+        """Never done before every part of it was reported done."""
+        if self.refund_failed or self.release_failed:
+            return SettlementStatus.FAILED
+        if (self.refund and not self.refund_done) or (self.release and not self.release_done):
+            return SettlementStatus.PENDING
+        return SettlementStatus.DONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +204,10 @@ class Dispute:
 
     ``offers`` are the pending ones, at most one of each side. ``heard`` holds the sides that have acted for real.
     ``seen`` are digests of the texts so far, kept until the seller attended, so that a repeated text does not count.
-    ``recused`` agents may not claim the case again. ``closed``: the room is read-only and nothing can follow.
+    ``recused`` agents may not claim the case again. ``attend_by`` is until when the seller may take to be heard.
+    ``chargeback_at`` is when the latest chargeback event known here happened. ``earlier`` are settlements of ends that
+    an appeal has undone, whose money was asked for already. ``closed``: the room is read-only; only what the
+    marketplace reports of the settlement can follow.
     """
 
     id: DisputeId
@@ -203,7 +228,10 @@ class Dispute:
     status: Status
     deadlines: tuple[Deadline, ...]
     last_update_at: datetime
+    attend_by: datetime
     frozen: bool = False
+    frozen_at: datetime | None = None
+    chargeback_at: datetime | None = None
     attended_at: datetime | None = None
     heard: frozenset[Role] = frozenset()
     seen: tuple[str, ...] = ()
@@ -221,6 +249,7 @@ class Dispute:
     resolved_amount: int | None = None
     ended_at: datetime | None = None
     settlement: Settlement | None = None
+    earlier: tuple[Settlement, ...] = ()
     held: bool = False
     refunded: int = 0
     """Paid back for this order so far, in minor units: before the dispute, and by events since."""
@@ -233,14 +262,24 @@ class Dispute:
         return self.status not in CLOSED_STATUSES
 
     @property
+    def settlements(self) -> tuple[Settlement, ...]:
+        """All that were asked for or will be."""
+        return self.earlier if self.settlement is None else (*self.earlier, self.settlement)
+
+    @property
     def refundable(self) -> int:
-        """What is left of the order's amount to pay back."""
-        return max(0, self.order.amount - self.refunded)
+        """What is left of the order's amount to pay back: not paid back yet, nor asked for."""
+        asked = sum(each.refund for each in self.settlements if not each.refund_done)
+        return max(0, self.order.amount - self.refunded - asked)
+
+    def runs(self, deadline: Deadline) -> bool:
+        """Whether a deadline's time runs, or waits for the bank."""
+        return not (self.frozen and deadline.rule in PAUSED_WHILE_FROZEN)
 
     @property
     def next_at(self) -> datetime | None:
         """When the worker has to look at it next; None for never."""
-        return min((deadline.next_at for deadline in self.deadlines), default=None)
+        return min((deadline.next_at for deadline in self.deadlines if self.runs(deadline)), default=None)
 
     def offer_of(self, side: Role) -> Offer | None:
         return next((offer for offer in self.offers if offer.side is side), None)
