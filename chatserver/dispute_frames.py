@@ -211,13 +211,14 @@ class DisputeParty(Frame):
 
 class DisputeDeadline(Frame):
     """Something is due; the time itself is still in time. The receipt: which ``rule`` says so, what it counts from, the
-    entry that last moved it, and the entry it is about (``of``)."""
+    entry that last moved it, and the entry it is about (``of``). ``paused``: it waits while the dispute is frozen."""
 
     rule: str
     due_at: Timestamp
     started_at: Timestamp
     moved_by: int | None = None
     of: int | None = None
+    paused: Literal[True] | None = None
 
 
 class DisputeOffer(Frame):
@@ -295,7 +296,8 @@ class DisputeAppealed(Frame):
 
 class DisputeSettlement(Frame):
     """The money that the end of the dispute asks the marketplace to move. It is ``done`` when the marketplace has
-    reported so, never before. ``refund`` goes to the buyer, ``release`` to the seller."""
+    reported so, never before. ``refund`` goes to the buyer, ``release`` to the seller. ``attempts`` says how often it
+    was asked for: 0 while that waits until the end is final."""
 
     status: SettlementStatus
     refund: int
@@ -315,10 +317,10 @@ class ChecklistItem(Frame):
 class Dispute(Frame):
     """A dispute as of entry ``seq`` of its room, as this reader sees it.
 
-    ``refundable`` is what is left of the order's amount to pay back. ``offers`` are the pending ones. ``held``: the
-    marketplace was asked to hold the payment. ``frozen``: a chargeback keeps all money where it is. ``closed``: the
-    room is read-only. Staff also see ``staff_room`` (the room of their notes, which they may join), ``recommendation``
-    and who has ``recused`` themselves.
+    ``refundable`` is what is left of the order's amount to pay back or to ask for. ``offers`` are the pending ones.
+    ``held``: the marketplace was asked to hold the payment. ``frozen``: a chargeback keeps all money where it is.
+    ``closed``: the room is read-only. ``earlier_settlements`` are of ends that an appeal has undone. Staff also see
+    ``staff_room`` (the room of their notes, which they may join), ``recommendation`` and who has ``recused``.
     """
 
     id: str
@@ -340,6 +342,7 @@ class Dispute(Frame):
     held: bool
     closed: bool
     reopened: bool
+    frozen_at: Timestamp | None = None
     attended_at: Timestamp | None = None
     last_update_at: Timestamp
     refundable: int
@@ -356,6 +359,7 @@ class Dispute(Frame):
     resolved_amount: int | None = None
     ended_at: Timestamp | None = None
     settlement: DisputeSettlement | None = None
+    earlier_settlements: list[DisputeSettlement] | None = None
     staff_room: str | None = None
     recommendation: DisputeRuling | None = None
     recused: list[str] | None = None
