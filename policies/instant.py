@@ -15,3 +15,8 @@ def instant(at: datetime) -> datetime:
 def rfc3339(at: datetime) -> str:
     """A UTC time as RFC 3339 with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
+
+
+def read_rfc3339(text: str) -> datetime:
+    """The time that ``rfc3339`` wrote."""
+    return datetime.fromisoformat(text)

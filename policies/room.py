@@ -7,9 +7,11 @@ from typing import Any, Final
 from policies.entry import Author, Draft
 from policies.errors import BadRequest, Forbidden, RoomClosed, TooLarge
 from policies.vocabulary import (
+    DECIDERS,
     PARTIES,
     STAFF,
     CommandId,
+    DisputeId,
     EntryKind,
     OrderId,
     Role,
@@ -22,8 +24,6 @@ from policies.vocabulary import (
 SYSTEM: Final = Author(UserId("system"), Role.SYSTEM, "system")
 """The author of what the server writes by itself. No token may carry this id as its subject."""
 
-_WRITING_STAFF: Final = frozenset({Role.AGENT, Role.SENIOR_AGENT})
-
 
 @dataclass(frozen=True, slots=True)
 class Party:
@@ -35,7 +35,11 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class RoomFacts:
-    """What is known of a room beside its log. A closed room is read-only."""
+    """What is known of a room beside its log. A closed room is read-only.
+
+    ``unattended``: of a dispute room, that the seller has not acted for real yet, so that what the seller writes may
+    change the state of the dispute.
+    """
 
     id: RoomId
     kind: RoomKind
@@ -44,6 +48,7 @@ class RoomFacts:
     seller: Party
     created_at: datetime
     closed: bool = False
+    unattended: bool = False
 
 
 def order_room(order: OrderId) -> RoomId:
@@ -51,26 +56,45 @@ def order_room(order: OrderId) -> RoomId:
     return RoomId(f"order-{order}")
 
 
+def dispute_room(dispute: DisputeId) -> RoomId:
+    """The id of the room in which a dispute is worked out."""
+    return RoomId(f"dispute-{dispute}")
+
+
+def staff_room(dispute: DisputeId) -> RoomId:
+    """The id of a dispute's staff log, which no party ever sees."""
+    return RoomId(f"staff-{dispute}")
+
+
 def role_in_room(facts: RoomFacts, user: UserId, token_role: Role | None) -> Role | None:
     """What a user is in a room, or None for someone who may not even know that it exists.
 
     Being a party of the order comes before a staff role: nobody acts as staff in their own case. Buyer and seller
-    follow from the order alone, so a token that claims to be one is nobody.
+    follow from the order alone, so a token that claims to be one is nobody. To the parties there is no staff log.
     """
     if user == SYSTEM.id:
         return None
-    if user == facts.buyer.id:
-        return Role.BUYER
-    if user == facts.seller.id:
-        return Role.SELLER
+    if user in (facts.buyer.id, facts.seller.id):
+        if facts.kind is RoomKind.STAFF:
+            return None
+        return Role.BUYER if user == facts.buyer.id else Role.SELLER
     if token_role in STAFF:
         return token_role
     return None
 
 
-def may_write(role: Role, kind: RoomKind) -> bool:
-    """Whether a role may send messages to a kind of room. An auditor only ever reads."""
-    return role in PARTIES or (kind is RoomKind.ORDER and role in _WRITING_STAFF)
+def may_write(role: Role, kind: RoomKind, *, claimed: bool = False) -> bool:
+    """Whether a role may send messages to a kind of room. An auditor only ever reads.
+
+    Args:
+        role: what the writer is in the room.
+        kind: the room's.
+        claimed: of a dispute room, that the writer is the agent who has claimed the case. Only the dispute's state
+            says so, so what staff write there is decided by ``policies.dispute.decide``.
+    """
+    if role in PARTIES:
+        return kind is not RoomKind.STAFF
+    return role in DECIDERS and (claimed or kind is not RoomKind.DISPUTE)
 
 
 def decide_message(
@@ -82,6 +106,7 @@ def decide_message(
     reply_to: Seq | None = None,
     *,
     max_chars: int,
+    claimed: bool = False,
 ) -> Draft:
     """Decide what a ``message.send`` writes.
 
@@ -93,6 +118,7 @@ def decide_message(
         text: the message.
         reply_to: seq of the entry it answers.
         max_chars: longest text in characters (Unicode code points).
+        claimed: see ``may_write``.
 
     Raises:
         Forbidden: the author's role only reads.
@@ -100,7 +126,7 @@ def decide_message(
         BadRequest: nothing visible in the text, or it replies to an entry that does not exist.
         TooLarge: the text is too long; ``details["limit"]`` says how long it may be.
     """
-    if not may_write(author.role, facts.kind):
+    if not may_write(author.role, facts.kind, claimed=claimed):
         raise Forbidden("Your role may read this room, not write to it.")
     if facts.closed:
         raise RoomClosed("This room is closed.")
