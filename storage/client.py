@@ -298,13 +298,19 @@ class Collection:
         )
         return found
 
-    async def delete_one(self, query: Mapping[str, Any]) -> int:
+    async def delete_one(self, query: Mapping[str, Any], *, session: Session = None) -> int:
         """The number of documents deleted: 0 or 1."""
-        return int((await self._run(self._collection.delete_one(query))).deleted_count)
+        deleting = self._collection.delete_one(query, session=session)
+        return int((await self._run(deleting, session)).deleted_count)
 
-    async def bulk_write(self, writes: Sequence[Any]) -> None:
+    async def delete_many(self, query: Mapping[str, Any], *, session: Session = None) -> int:
+        """The number of documents deleted."""
+        deleting = self._collection.delete_many(query, session=session)
+        return int((await self._run(deleting, session)).deleted_count)
+
+    async def bulk_write(self, writes: Sequence[Any], *, session: Session = None) -> None:
         """Independent writes (``pymongo.UpdateOne`` ...) in one round trip, in no particular order."""
-        await self._run(self._collection.bulk_write(writes, ordered=False))
+        await self._run(self._collection.bulk_write(writes, ordered=False, session=session), session)
 
     async def create_indexes(self, indexes: Sequence[IndexModel]) -> None:
         """Takes as long as it takes."""
