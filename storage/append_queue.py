@@ -1,8 +1,7 @@
 """Which appends wait, which of them may be committed together, and in what turn. Knows no loop and no database."""
 
-import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,14 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Append:
-    """Linked entries of one room on their way, and the future that waits for their outcome."""
+    """Linked entries of one room on their way, and who waits for their outcome."""
 
     room: RoomId
     entries: Sequence[Entry]
     documents: list[RawBSONDocument]
     since: float
     """When it came, by the loop's clock."""
-    outcome: "asyncio.Future[Outcome]"
+    done: "Callable[[Outcome | Exception], None]"
+    """Is told once what became of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,45 +49,49 @@ class AppendQueue:
     batch: int
     waiting: int = 0
     """Appends that were not taken yet."""
-    _lines: dict[RoomId, deque[Append]] = field(default_factory=dict)
-    """What waits, by room. A room is in here while its first append is ready or taken."""
-    _singles: deque[RoomId] = field(default_factory=deque)
-    _bursts: deque[RoomId] = field(default_factory=deque)
-    _alone: deque[RoomId] = field(default_factory=deque)
+    _behind: dict[RoomId, deque[Append] | None] = field(default_factory=dict)
+    """What waits behind the first append of a room. A room is in here while its first one is ready or taken; most have
+    nothing behind it."""
+    _singles: deque[Append] = field(default_factory=deque)
+    _bursts: deque[Append] = field(default_factory=deque)
+    _alone: deque[Append] = field(default_factory=deque)
     _suspects: set[RoomId] = field(default_factory=set)
     _bursts_next: bool = False
 
     def put(self, append: Append) -> None:
         self.waiting += 1
-        line = self._lines.get(append.room)
-        if line is not None:
+        room = append.room
+        if room not in self._behind:
+            self._behind[room] = None
+            self._make_ready(append)
+        elif (line := self._behind[room]) is not None:
             line.append(append)
-            return
-        self._lines[append.room] = deque((append,))
-        self._make_ready(append.room)
+        else:
+            self._behind[room] = deque((append,))
 
     def take_shared(self) -> Batch | None:
         """The next appends that share a commit."""
         if self._bursts and (self._bursts_next or not self._singles):
             self._bursts_next = False
-            return Batch(self._take(self._burst_rooms()), ordered=True)
+            return self._taken(self._take_bursts(), ordered=True)
         if self._singles:
             self._bursts_next = True
             count = min(len(self._singles), self.batch)
-            return Batch(self._take(self._singles.popleft() for _ in range(count)), ordered=False)
+            return self._taken([self._singles.popleft() for _ in range(count)], ordered=False)
         return None
 
     def take_suspect(self) -> Batch | None:
         """The next append of a room under suspicion, by itself."""
-        return Batch(self._take((self._alone.popleft(),)), ordered=True) if self._alone else None
+        return self._taken([self._alone.popleft()], ordered=True) if self._alone else None
 
     def release(self, room: RoomId) -> None:
         """A room's taken append was written: the next one is ready."""
         self._suspects.discard(room)
-        if self._lines[room]:
-            self._make_ready(room)
+        line = self._behind[room]
+        if line:
+            self._make_ready(line.popleft())
         else:
-            del self._lines[room]
+            del self._behind[room]
 
     def give_up(self, room: RoomId, *, suspect: bool | None) -> list[Append]:
         """A room's taken append was not written, or nobody knows: all that waits behind it comes back unwritten.
@@ -101,32 +105,27 @@ class AppendQueue:
             self._suspects.add(room)
         elif suspect is not None:
             self._suspects.discard(room)
-        line = self._lines.pop(room)
+        line = self._behind.pop(room) or ()
         self.waiting -= len(line)
         return list(line)
 
-    def _make_ready(self, room: RoomId) -> None:
-        line = self._lines[room]
-        if room in self._suspects:
-            self._alone.append(room)
-        elif len(line[0].documents) == 1:
-            self._singles.append(room)
+    def _make_ready(self, append: Append) -> None:
+        if append.room in self._suspects:
+            self._alone.append(append)
+        elif len(append.documents) == 1:
+            self._singles.append(append)
         else:
-            self._bursts.append(room)
+            self._bursts.append(append)
 
-    def _burst_rooms(self) -> list[RoomId]:
+    def _take_bursts(self) -> list[Append]:
         """Until the batch is full; a burst that is longer than a batch goes by itself."""
-        rooms = [self._bursts.popleft()]
-        entries = self._length(rooms[0])
-        while self._bursts and entries + self._length(self._bursts[0]) <= self.batch:
-            rooms.append(self._bursts.popleft())
-            entries += self._length(rooms[-1])
-        return rooms
-
-    def _length(self, room: RoomId) -> int:
-        return len(self._lines[room][0].documents)
-
-    def _take(self, rooms: Iterable[RoomId]) -> list[Append]:
-        taken = [self._lines[room].popleft() for room in rooms]
-        self.waiting -= len(taken)
+        taken = [self._bursts.popleft()]
+        entries = len(taken[0].documents)
+        while self._bursts and entries + len(self._bursts[0].documents) <= self.batch:
+            taken.append(self._bursts.popleft())
+            entries += len(taken[-1].documents)
         return taken
+
+    def _taken(self, appends: list[Append], *, ordered: bool) -> Batch:
+        self.waiting -= len(appends)
+        return Batch(appends, ordered)

@@ -26,8 +26,9 @@ it says so, and the outcome is unknown.)
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -46,6 +47,8 @@ VALIDATION_FAILED: Final = 121
 SUSPECT_COMMITS: Final = 4
 """Commits in flight of rooms under suspicion, beside the others."""
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -58,6 +61,10 @@ class Outcome:
 
     appended: int
     failure: AppendLost | Unavailable | None = None
+
+
+_ONE_WRITTEN: Final = Outcome(1)
+"""What nearly every append comes to."""
 
 
 class CommitObserver(Protocol):
@@ -120,32 +127,49 @@ class GroupCommit:
         return self._queue.waiting
 
     def submit(self, entries: Sequence[Entry]) -> "asyncio.Future[Outcome]":
+        """``put`` for those who wait with ``await``.
+
+        Returns:
+            A future of the outcome. It fails only by a fault of the program, such as ``EntryRejected``.
+        """
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome | Exception) -> None:
+            if future.done():  # cancelled: nobody waits any more
+                return
+            if isinstance(outcome, Outcome):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+
+        self.put(entries, done)
+        return future
+
+    def put(self, entries: Sequence[Entry], done: Callable[[Outcome | Exception], None]) -> None:
         """Hand over linked entries of one room, to be written in this order.
 
         More of the same room may follow before the outcome is known, linked to these: if these fail, those do too.
         After a failure, link to what ``RoomLog.head`` says.
 
-        Once submitted, entries are written even if the future is cancelled.
-
-        Returns:
-            A future of the outcome. It fails only by a fault of the program, such as ``EntryRejected``.
+        Args:
+            entries: at least one.
+            done: called once with the outcome, in a later turn of the loop. It gets an exception only for a fault of
+                the program, such as ``EntryRejected``.
 
         Raises:
             TooLarge: an entry is too large to be kept.
         """
         loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[Outcome] = loop.create_future()
-        append = Append(entries[0].room, entries, [encode_entry(entry) for entry in entries], loop.time(), outcome)
-        refusal = self._refusal(append)
-        if refusal is not None:
-            self._fail(append, 0, refusal)
-            return outcome
+        append = Append(entries[0].room, entries, [encode_entry(entry) for entry in entries], loop.time(), done)
+        if self._closed or self._queue.waiting >= self._most_waiting or entries[0].prev_hash in self._doubtful:
+            self._doubt(append)
+            loop.call_soon(self._tell, append, Outcome(0, self._refusal(append)))
+            return
         self._queue.put(append)
         if not self._scheduled:
             # At the end of this turn of the loop, so that what else arrives within it comes along.
             self._scheduled = True
             loop.call_soon(self._start, loop)
-        return outcome
 
     def confirm(self, head: Head) -> None:
         """A head was read from the database: even if its append seemed to fail, it is there to build upon."""
@@ -159,12 +183,10 @@ class GroupCommit:
             if commits := self._shared | self._alone:
                 await asyncio.wait(commits)
 
-    def _refusal(self, append: Append) -> HeadMoved | Unavailable | None:
+    def _refusal(self, append: Append) -> HeadMoved | Unavailable:
         if self._closed or self._queue.waiting >= self._most_waiting:
             return Unavailable("The server is too busy to write this now.", retry_after_ms=1000)
-        if append.entries[0].prev_hash in self._doubtful:
-            return _predecessor_lost(append)
-        return None
+        return _predecessor_lost(append)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._scheduled = False
@@ -241,29 +263,36 @@ class GroupCommit:
         return []
 
     def _written(self, append: Append) -> None:
-        self._doubtful.pop(append.entries[-1].hash, None)  # for an entry that was submitted again
-        if not append.outcome.done():  # or cancelled: nobody waits any more
-            append.outcome.set_result(Outcome(len(append.entries)))
+        if self._doubtful:  # for an entry that was submitted again
+            self._doubtful.pop(append.entries[-1].hash, None)
         self._queue.release(append.room)
+        count = len(append.entries)
+        self._tell(append, _ONE_WRITTEN if count == 1 else Outcome(count))
 
     def _failed(self, append: Append, appended: int, failure: Exception, *, tried: bool = True) -> None:
         if isinstance(failure, AppendLost):
             self._observer.conflicted(failure)
         unknown = isinstance(failure, Unavailable)
+        followers = self._queue.give_up(append.room, suspect=unknown if tried else None)
         self._fail(append, appended, failure)
-        for follower in self._queue.give_up(append.room, suspect=unknown if tried else None):
+        for follower in followers:
             self._fail(follower, 0, failure if unknown else _predecessor_lost(follower))
 
     def _fail(self, append: Append, appended: int, failure: Exception) -> None:
+        self._doubt(append)
+        self._tell(append, Outcome(appended, failure) if isinstance(failure, AppendLost | Unavailable) else failure)
+
+    def _doubt(self, append: Append) -> None:
         self._doubtful[append.entries[-1].hash] = None
         if len(self._doubtful) > self._most_waiting:
             self._doubtful.popitem(last=False)
-        if append.outcome.done():
-            return
-        if isinstance(failure, AppendLost | Unavailable):
-            append.outcome.set_result(Outcome(appended, failure))
-        else:
-            append.outcome.set_exception(failure)
+
+    @staticmethod
+    def _tell(append: Append, outcome: Outcome | Exception) -> None:
+        try:
+            append.done(outcome)
+        except Exception:  # a fault of one who waits must not keep the outcomes of the same commit from the others
+            logger.exception("an append's outcome could not be taken")
 
 
 def append_failure(error: Mapping[str, Any], entry: Entry) -> Exception:

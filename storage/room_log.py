@@ -38,6 +38,10 @@ class RoomLog:
         """Append plain entries of one room; see ``GroupCommit.submit``."""
         return self._commit.submit(entries)
 
+    def put(self, entries: Sequence[Entry], done: Callable[[Outcome | Exception], None]) -> None:
+        """The same with a callback, which costs less than a future; see ``GroupCommit.put``."""
+        self._commit.put(entries, done)
+
     async def append_with(self, entries: Sequence[Entry], work: Callable[[Session], Awaitable[None]]) -> None:
         """Append entries that carry state: they and what ``work`` writes are durable together, or not at all.
 

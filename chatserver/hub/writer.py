@@ -4,8 +4,8 @@ There is at most one append of a room under way on a process. Commands that arri
 they are decided and appended together as one burst.
 """
 
-import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +33,8 @@ WAITING_MAX: Final = 2_000
 ATTEMPTS_MAX: Final = 100
 """How often a command may lose the race for its place before it is told to come back. Each loss means that somebody
 else wrote, so only a room under attack by many processes gets here."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +177,19 @@ class RoomWriter:
         drafts = [draft for _, draft in taken]
         entries = link(self._room, head, drafts, self._desk.clock.now(), self._desk.salt)
         self._busy = True
-        future = self._desk.log.submit(entries)
-        future.add_done_callback(lambda done: self._committed(done, entries, taken))
+        self._desk.log.put(entries, lambda outcome: self._committed(outcome, entries, taken))
 
     def _committed(
-        self, future: "asyncio.Future[Outcome]", entries: list[Entry], taken: list[tuple[Submission, Draft]]
+        self, outcome: Outcome | Exception, entries: list[Entry], taken: list[tuple[Submission, Draft]]
     ) -> None:
         self._busy = False
-        if (fault := future.exception()) is not None:
+        if not isinstance(outcome, Outcome):
+            logger.error("an entry could not be stored", exc_info=outcome)
             self._head = None
             for submission, _ in taken:
                 submission.done(ChatError("the message could not be stored"))
-            raise fault
-        outcome = future.result()
+            self._next()
+            return
         appended = entries[: outcome.appended]
         if appended:
             self._head = head_of(appended[-1])
