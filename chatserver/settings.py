@@ -110,6 +110,9 @@ class Settings(BaseModel):
     )
     sweep_s: float = Field(3.0, gt=0, description="Pause between comparisons of active rooms' heads with MongoDB.")
     hub_lease_s: float = Field(10.0, gt=0, description="A process silent for this long counts as gone.")
+    claim_lease_s: float = Field(
+        60.0, gt=0, description="How long an agent who is not connected any more keeps a claimed case."
+    )
     integrity_every_s: float = Field(10.0, gt=0, description="Pause between a worker's checks of the record.")
 
     # The operator's view
