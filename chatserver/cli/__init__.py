@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from chatserver.cli import access, chat, record, running, settings
+from chatserver.cli import access, chat, policy, record, running, settings
 from chatserver.cli.failures import ExitCode, explain
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ app.command()(access.token)
 app.add_typer(access.keys, name="keys")
 app.command()(access.revoke)
 app.command()(settings.config)
+app.add_typer(policy.policy, name="policy")
 app.command()(chat.chat)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from policies.vocabulary import EvidenceKind, Reason, Role, TrustLevel
 
@@ -37,8 +37,36 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_read_duration),
     PlainSerializer(lambda value: int(value.total_seconds()), return_type=int, when_used="json"),
-    WithJsonSchema({"type": ["string", "integer"], "description": "Such as 3d, 24h, 15m; or seconds."}),
+    WithJsonSchema(
+        {
+            "type": ["string", "integer"],
+            "pattern": rf"^\s*(?=\d){_DURATION.pattern}\s*$",
+            "description": "Such as 3d, 24h, 15m, 1d 12h; or whole seconds.",
+        }
+    ),
 ]
+
+
+REMINDED: Final = {
+    "seller_attend": "attend_within",
+    "no_update": "update_within",
+    "fulfill_by": "fulfill_within",
+    "fulfillment_confirm": "confirm_within",
+    "evidence_request": "evidence_within",
+    "appeal_answer": "appeal_answer_within",
+    "proposal_expiry": "offer_expires",
+}
+"""The deadlines (values of ``policies.dispute.state.Rule``) that somebody can be reminded of, and the term that says
+how long each of them is."""
+
+
+def _check_reminded(rule: str) -> str:
+    if rule not in REMINDED:
+        raise ValueError(f"nobody is reminded of such a deadline; there are {', '.join(REMINDED)}")
+    return rule
+
+
+Reminded = Annotated[str, AfterValidator(_check_reminded), WithJsonSchema({"type": "string", "enum": list(REMINDED)})]
 
 
 class _Part(BaseModel):
@@ -81,7 +109,7 @@ class Terms(_Part):
         timedelta(hours=6), description="After a failed payment, before it is asked again."
     )
     settlement_retries: int = Field(5, ge=0, le=100, description="How often a failed payment is asked for again.")
-    reminders: dict[str, Duration] = Field(
+    reminders: dict[Reminded, Duration] = Field(
         {
             "seller_attend": timedelta(hours=6),
             "no_update": timedelta(hours=12),
@@ -91,7 +119,7 @@ class Terms(_Part):
             "appeal_answer": timedelta(hours=12),
             "proposal_expiry": timedelta(hours=6),
         },
-        description="How long before a deadline it is told that it approaches; a rule that is not here is not told.",
+        description="How long before a deadline it is told that it approaches; 0 turns it off.",
     )
     second_person_above: dict[str, int] = Field(
         {}, description="By currency, in minor units: a decision that moves more needs another agent's recommendation."
@@ -121,20 +149,30 @@ class Policy(_Part):
     version: str = Field("default", min_length=1, max_length=64, description="Named in every dispute opened under it.")
     opening: Opening = Opening()
     terms: Terms = Terms()
-    checklists: dict[Reason, Checklist] = Field(default_factory=lambda: dict(_CHECKLISTS))
+    checklists: dict[Reason, Checklist] = Field(
+        default_factory=lambda: dict(_CHECKLISTS), description="The evidence that helps most, by reason and side."
+    )
 
     def checklist(self, reason: Reason) -> Checklist:
         return self.checklists.get(reason, Checklist())
 
 
 def parse_policy(content: Mapping[str, Any]) -> Policy:
-    """The policy of a parsed file. What it leaves out has its default; so has a reason without a checklist.
+    """The policy of a parsed file. What it leaves out has its default; so has a trust level without a window, a
+    deadline without a reminder (0 turns one off), and a reason without a checklist.
 
     Raises:
         pydantic.ValidationError: something in it is unknown or not acceptable.
     """
     read = Policy.model_validate(dict(content))
-    return read.model_copy(update={"checklists": {**_CHECKLISTS, **read.checklists}})
+    reminders = {rule: before for rule, before in {**Terms().reminders, **read.terms.reminders}.items() if before}
+    return read.model_copy(
+        update={
+            "opening": read.opening.model_copy(update={"windows": {**Opening().windows, **read.opening.windows}}),
+            "terms": read.terms.model_copy(update={"reminders": reminders}),
+            "checklists": {**_CHECKLISTS, **read.checklists},
+        }
+    )
 
 
 _K = EvidenceKind

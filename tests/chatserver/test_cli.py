@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,40 +23,11 @@ from chatserver.cli.failures import ExitCode
 from chatserver.embedded import free_port
 from chatserver.instance import Instance
 from chatserver.protocol import PATH, SUBPROTOCOL
+from tests.chatserver.commands import Run
 from tests.program import PROJECT, Program, environment_with
 
 SECRET = "b3f1c27d90aa4e6c85f7d2e19c40b86e5a7d"
 ROOM = f"order-{demo.ORDER_ID}"
-
-
-class Outcome:
-    """How a command ended, and what it printed."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code = code
-        self.out = out.splitlines()
-        self.err = err.splitlines()
-
-
-Run = Callable[..., Outcome]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in this process, in an environment without settings but the given ones."""
-
-    def call(*arguments: str, **variables: str) -> Outcome:
-        with monkeypatch.context() as patch:
-            for name in environment_with({}).keys() ^ set(environment_with(variables)):
-                patch.setenv(name, variables[name])
-            patch.setattr(sys, "argv", ["chatserver", *arguments])
-            capfd.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-            printed = capfd.readouterr()
-        return Outcome(int(ended.value.code or 0), printed.out, printed.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +140,7 @@ class TestInstances:
 class TestMigrate:
     def test_it_can_be_run_again(self, run: Run, data: Path) -> None:
         for _ in range(2):
-            assert run("migrate", "--data", str(data)).out == ["database dispute_chat has schema version 1"]
+            assert run("migrate", "--data", str(data)).out == ["database dispute_chat has schema version 2"]
 
 
 class TestVerify:

@@ -1,0 +1,106 @@
+"""What ``policy show`` prints is a policy file, and the schema describes policy files."""
+
+import tomllib
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from chatserver.policy_text import duration_text, policy_schema, policy_text
+from policies.dispute.policy import REMINDED, Policy, parse_policy
+from policies.vocabulary import EvidenceKind, Reason, TrustLevel
+
+durations = st.integers(0, 3650 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
+windows = st.dictionaries(st.sampled_from(sorted(TrustLevel)), durations)
+kinds = st.lists(st.sampled_from(sorted(EvidenceKind)), max_size=3)
+policies = st.fixed_dictionaries(
+    {},
+    optional={
+        "version": st.text(st.characters(codec="utf-8"), min_size=1, max_size=64),
+        "opening": st.fixed_dictionaries(
+            {},
+            optional={
+                "not_before": durations,
+                "windows": windows,
+            },
+        ),
+        "terms": st.fixed_dictionaries(
+            {},
+            optional={
+                "attend_within": durations,
+                "settlement_retries": st.integers(0, 100),
+                "settle": st.sampled_from(["at_once", "when_final"]),
+                "reminders": st.dictionaries(st.sampled_from(sorted(REMINDED)), durations),
+                "second_person_above": st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(-10, 10**12)),
+            },
+        ),
+        "checklists": st.dictionaries(
+            st.sampled_from(sorted(Reason)), st.fixed_dictionaries({"buyer": kinds, "seller": kinds}), max_size=3
+        ),
+    },
+).map(parse_policy)
+
+
+def shown(policy: Policy) -> dict[str, Any]:
+    return tomllib.loads("\n".join(policy_text(policy)))
+
+
+@given(policies)
+def test_what_is_shown_is_read_as_the_same_policy_and_fits_the_schema(policy: Policy) -> None:
+    assert parse_policy(shown(policy)) == policy
+    Draft202012Validator(policy_schema()).validate(shown(policy))
+
+
+def test_every_line_of_a_shown_policy_has_its_purpose_beside_it() -> None:
+    lines = list(policy_text(Policy()))
+    above = lines[lines.index('attend_within = "1d"') - 1]
+    assert above == "# The seller's time for a first real act."
+    assert shown(Policy())["terms"]["reminders"].keys() == REMINDED.keys()
+
+
+def test_a_reminder_that_is_off_is_shown_as_off() -> None:
+    policy = parse_policy({"terms": {"reminders": {"no_update": 0}}})
+    assert "no_update" not in policy.terms.reminders
+    assert policy.terms.reminders["seller_attend"] == timedelta(hours=6)
+    assert shown(policy)["terms"]["reminders"]["no_update"] == "0s"
+
+
+def test_a_trust_level_that_a_file_leaves_out_keeps_its_window() -> None:
+    policy = parse_policy({"opening": {"windows": {"trusted": "2d"}}})
+    assert policy.opening.windows[TrustLevel.TRUSTED] == timedelta(days=2)
+    assert policy.opening.windows[TrustLevel.UNVERIFIED] == timedelta(days=14)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (1, "1s"), (59, "59s"), (60, "1m"), (90_061, "1d 1h 1m 1s"), (86_400, "1d"), (129_600, "1d 12h")],
+)
+def test_durations_are_written_as_a_person_would(seconds: int, text: str) -> None:
+    assert duration_text(timedelta(seconds=seconds)) == text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"opnening": {}},
+        {"opening": {"not_before": "soon"}},
+        {"opening": {"windows": {"famous": "1d"}}},
+        {"terms": {"settlement_retries": 101}},
+        {"terms": {"reminders": {"room_closes": "1h"}}},
+        {"checklists": {"defective": {"buyer": ["photos"]}}},
+    ],
+)
+def test_the_schema_refuses_what_the_server_refuses(content: dict[str, Any]) -> None:
+    assert not Draft202012Validator(policy_schema()).is_valid(content)
+    with pytest.raises(ValueError, match="validation error"):
+        parse_policy(content)
+
+
+def test_the_schema_gives_defaults_as_a_file_would() -> None:
+    schema = policy_schema()
+    assert schema["$defs"]["Opening"]["properties"]["not_before"]["default"] == "15m"
+    assert schema["properties"]["terms"]["default"]["attend_within"] == "1d"
+    Draft202012Validator.check_schema(schema)
