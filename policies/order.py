@@ -66,6 +66,8 @@ class OrderFacts:
 class OrderEvent:
     """Something that happened to an order, as reported by the marketplace. ``id`` is unique within the order.
 
+    ``data["amount"]`` of a refund is what was paid back, in minor units of the order's currency; without it, all was.
+
     Raises:
         BadRequest: an id, time or data that cannot be.
     """
@@ -79,6 +81,8 @@ class OrderEvent:
         _require_id(self.id, "id")
         _require(self.at.tzinfo, "at", "A time needs its offset from UTC.")
         require_plain(dict(self.data))
+        if self.type is OrderEventType.PAYMENT_REFUNDED:
+            _require(_is_amount(self.data.get("amount")), "data.amount", "A refund is a whole number of minor units.")
         object.__setattr__(self, "at", instant(self.at))
 
 
@@ -101,7 +105,10 @@ class Payment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OrderState:
-    """What the events so far add up to; each ``*_at`` is when it happened, as told by the event."""
+    """What the events so far add up to; each ``*_at`` is when it happened, as told by the event.
+
+    ``refunded`` is what was paid back to the buyer, in minor units, and never more than the order's amount.
+    """
 
     delivered_at: datetime | None = None
     delivery_confirmed_at: datetime | None = None
@@ -110,6 +117,7 @@ class OrderState:
     chargeback_at: datetime | None = None
     payment: Payment | None = None
     payment_at: datetime | None = None
+    refunded: int = 0
 
 
 _CHARGEBACKS: Final = {
@@ -127,12 +135,12 @@ _ORDER_OF_CHARGEBACKS: Final = tuple(Chargeback)
 _ORDER_OF_PAYMENTS: Final = tuple(Payment)
 
 
-def apply_event(state: OrderState, event: OrderEvent) -> OrderState:
-    """What an order's state is with one more event.
+def apply_event(state: OrderState, event: OrderEvent, amount: int) -> OrderState:
+    """What the state of an order of this amount is with one more event.
 
     Events may arrive late and in any order, so the result depends on when they happened, never on when they came: the
     first delivery, confirmation and cancellation count; of chargeback and payment the latest; of two at the same
-    millisecond the one further on.
+    millisecond the one further on. Refunds add up.
     """
     kind, at = event.type, event.at
     if kind is OrderEventType.DELIVERED:
@@ -146,10 +154,18 @@ def apply_event(state: OrderState, event: OrderEvent) -> OrderState:
         if _supersedes(_ORDER_OF_CHARGEBACKS, chargeback, at, state.chargeback, state.chargeback_at):
             return replace(state, chargeback=chargeback, chargeback_at=at)
         return state
+    if kind is OrderEventType.PAYMENT_REFUNDED:
+        state = replace(state, refunded=min(amount, state.refunded + refund(event, amount)))
     payment = _PAYMENTS[kind]
     if _supersedes(_ORDER_OF_PAYMENTS, payment, at, state.payment, state.payment_at):
         return replace(state, payment=payment, payment_at=at)
     return state
+
+
+def refund(event: OrderEvent, amount: int) -> int:
+    """What a refund's event says was paid back of an order of this amount: all of it, when it names no sum."""
+    paid: int = event.data.get("amount", amount)
+    return paid
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +192,10 @@ def _supersedes(
     if known is None or known_at is None:
         return True
     return (at, order.index(new)) > (known_at, order.index(known))
+
+
+def _is_amount(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INT)
 
 
 def _require(truth: object, name: str, message: str) -> None:

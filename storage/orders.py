@@ -3,10 +3,12 @@
 Every change of an order is also an entry in its order room, in the same transaction, so the record shows what the
 marketplace said and when. Each stored order has a version; a write holds only for the version it was decided on, which
 gives concurrent writes exactly one order, and makes each of them decide on what the one before it left.
+
+An order also guards its disputes: it names the active one, and only one that names none can take one in.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -29,6 +31,7 @@ from policies.order import (
 from policies.room import SYSTEM, Party, RoomFacts, order_room
 from policies.vocabulary import (
     CommandId,
+    DisputeId,
     EntryKind,
     OrderCategory,
     OrderEventType,
@@ -36,6 +39,7 @@ from policies.vocabulary import (
     RoomId,
     RoomKind,
     TrustLevel,
+    UserId,
 )
 from storage.chain import KEY_SEPARATOR, link
 from storage.client import Database, Session
@@ -49,13 +53,18 @@ ATTEMPTS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as it is kept: the latest facts, and what its events add up to."""
+    """An order as it is kept: the latest facts, and what its events add up to.
+
+    ``active_dispute`` is the one that is going on, ``latest_dispute`` the one opened last, ended or not.
+    """
 
     facts: OrderFacts
     state: OrderState
     room: RoomId
     created_at: datetime
     version: int
+    active_dispute: DisputeId | None = None
+    latest_dispute: DisputeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +79,24 @@ class PutResult:
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """What a report of an event did: nothing when it was known. ``entries`` are to be published."""
+    """What a report of an event did: nothing when it was known. ``entries`` are to be published.
+
+    ``pending``: the order's disputes have not heard of it yet, as ``Orders.event_done`` has not been called.
+    """
 
     order: Order
     recorded: bool
     entries: tuple[Entry, ...]
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEvent:
+    """An event that its order's disputes have not heard of yet. ``since``: when it was reported."""
+
+    order: OrderId
+    event: OrderEvent
+    since: datetime
 
 
 class _Stale(Exception):
@@ -113,7 +135,12 @@ class Orders:
         return {document["_id"]: document["title"] for document in found}
 
     async def put(self, facts: OrderFacts, now: datetime) -> PutResult:
-        """Take in what the marketplace says of an order: new, changed, or the same again (which writes nothing)."""
+        """Take in what the marketplace says of an order: new, changed, or the same again (which writes nothing).
+
+        Raises:
+            Conflict: the parties or the currency of an order in dispute would change; ``details["dispute"]`` is the
+                dispute.
+        """
         for _ in range(ATTEMPTS):
             known = await self.get(facts.id)
             try:
@@ -122,6 +149,7 @@ class Orders:
                 changed = changes(known.facts, facts)
                 if not changed.fields:
                     return PutResult(known, False, changed, ())
+                _require_free_for(known, changed)
                 return await self._change(known, facts, changed, now)
             except (AppendLost, _Stale):
                 continue
@@ -138,13 +166,51 @@ class Orders:
             known = await self.get(order)
             if known is None:
                 raise NotFound("There is no such order.")
-            if await self._is_recorded(order, event):
-                return EventResult(known, False, ())
+            if (recorded := await self._recorded(order, event)) is not None:
+                return EventResult(known, False, (), pending="pending" in recorded)
             try:
                 return await self._record(known, event, now)
             except (AppendLost, _Stale):
                 continue
         raise _busy()
+
+    async def pending_events(self, limit: int) -> list[PendingEvent]:
+        """Events that disputes have not heard of yet, those reported first before the others."""
+        found = await self._events.find({"pending": True}, sort=[("received_at", 1)], limit=limit)
+        return [PendingEvent(each["order_id"], _decode_event(each), each["received_at"]) for each in found]
+
+    async def event_done(self, order: OrderId, event_id: str) -> None:
+        """Say that the order's disputes have heard of an event."""
+        await self._events.update_one({"_id": _event_key(order, event_id)}, {"$unset": {"pending": ""}})
+
+    async def take_dispute(self, known: Order, dispute: DisputeId, session: Session) -> bool:
+        """Make a new dispute the order's active one, within the transaction that opens it.
+
+        Returns:
+            Whether the order is still as it was known; if not, abort the transaction and look again.
+        """
+        query = {"_id": known.facts.id, "version": known.version, "active_dispute": None}
+        update = {"$set": {"active_dispute": dispute, "latest_dispute": dispute}, "$inc": {"version": 1}}
+        return await self._orders.update_one(query, update, session=session) == 1
+
+    async def retake_dispute(
+        self, order: OrderId, dispute: DisputeId, buyer: UserId, seller: UserId, session: Session
+    ) -> bool:
+        """Make a reopened dispute the order's active one again, within the transaction that reopens it.
+
+        Returns:
+            Whether it could: no other dispute is active, and the order's parties are still those of the dispute.
+        """
+        query = {"_id": order, "active_dispute": None, "buyer.id": buyer, "seller.id": seller}
+        update = {"$set": {"active_dispute": dispute}, "$inc": {"version": 1}}
+        return await self._orders.update_one(query, update, session=session) == 1
+
+    async def leave_dispute(self, order: OrderId, dispute: DisputeId, session: Session) -> None:
+        """Say that the order's active dispute has ended, within the transaction that ends it."""
+        query = {"_id": order, "active_dispute": dispute}
+        await self._orders.update_one(
+            query, {"$set": {"active_dispute": None}, "$inc": {"version": 1}}, session=session
+        )
 
     async def _create(self, facts: OrderFacts, now: datetime) -> PutResult:
         at = instant(now)
@@ -168,27 +234,27 @@ class Orders:
         body: dict[str, Any] = {"changed": list(changed.fields)}
         if changed.parties:
             body["parties"] = {"buyer": facts.buyer.id, "seller": facts.seller.id}
-        order = Order(facts, known.state, known.room, known.created_at, version)
+        order = replace(known, facts=facts, version=version)
 
         async def also(session: Session) -> None:
-            await self._rooms.set_parties(facts.id, facts.buyer, Party(facts.seller.id, facts.seller.name), session)
+            await self._rooms.set_parties(order.room, facts.buyer, Party(facts.seller.id, facts.seller.name), session)
 
         entries = await self._write(known, order, f"facts:{version}", body, now, also)
         return PutResult(order, False, changed, entries)
 
-    async def _is_recorded(self, order: OrderId, event: OrderEvent) -> bool:
+    async def _recorded(self, order: OrderId, event: OrderEvent) -> Mapping[str, Any] | None:
         found = await self._events.find_one({"_id": _event_key(order, event.id)})
-        if found is None:
-            return False
-        if OrderEvent(found["event_id"], OrderEventType(found["type"]), found["at"], found["data"]) != event:
+        if found is not None and _decode_event(found) != event:
             raise Conflict("This order has another event of this id.", details={"event": event.id})
-        return True
+        return found
 
     async def _record(self, known: Order, event: OrderEvent, now: datetime) -> EventResult:
-        order = Order(known.facts, apply_event(known.state, event), known.room, known.created_at, known.version + 1)
+        state = apply_event(known.state, event, known.facts.amount)
+        order = replace(known, state=state, version=known.version + 1)
+        concerns_dispute = known.latest_dispute is not None
         data = dict(event.data)
         told = {"id": event.id, "type": event.type.value, "at": rfc3339(event.at), "data": data}
-        document = {
+        document: dict[str, Any] = {
             "_id": _event_key(order.facts.id, event.id),
             "order_id": order.facts.id,
             "event_id": event.id,
@@ -197,12 +263,14 @@ class Orders:
             "data": data,
             "received_at": instant(now),
         }
+        if concerns_dispute:
+            document["pending"] = True
 
         async def also(session: Session) -> None:
             await self._events.insert_one(document, session=session)
 
         entries = await self._write(known, order, f"event:{event.id}", {"event": told}, now, also)
-        return EventResult(order, True, entries)
+        return EventResult(order, True, entries, pending=concerns_dispute)
 
     async def _write(
         self,
@@ -231,6 +299,19 @@ def _busy() -> Unavailable:
     return Unavailable("Too many changes of this order at once.", retry_after_ms=1000)
 
 
+def _require_free_for(known: Order, changed: Changes) -> None:
+    """Who disputes what with whom is settled while a dispute is going on; all else may be corrected."""
+    if known.active_dispute is not None and (changed.parties or "currency" in changed.fields):
+        raise Conflict(
+            "The parties and the currency of an order do not change during its dispute.",
+            details={"dispute": known.active_dispute},
+        )
+
+
+def _decode_event(document: Mapping[str, Any]) -> OrderEvent:
+    return OrderEvent(document["event_id"], OrderEventType(document["type"]), document["at"], document["data"])
+
+
 def _event_key(order: OrderId, event_id: str) -> str:
     return f"{order}{KEY_SEPARATOR}{event_id}"
 
@@ -251,6 +332,8 @@ def _encode_order(order: Order) -> dict[str, Any]:
         "room": order.room,
         "created_at": order.created_at,
         "version": order.version,
+        "active_dispute": order.active_dispute,
+        "latest_dispute": order.latest_dispute,
     }
 
 
@@ -277,8 +360,11 @@ def _decode_order(document: Mapping[str, Any]) -> Order:
             chargeback_at=state["chargeback_at"],
             payment=None if payment is None else Payment(payment),
             payment_at=state["payment_at"],
+            refunded=state["refunded"],
         ),
         room=document["room"],
         created_at=document["created_at"],
         version=document["version"],
+        active_dispute=document["active_dispute"],
+        latest_dispute=document["latest_dispute"],
     )

@@ -1,20 +1,15 @@
 """The rooms: what is known of each beside its log."""
 
-import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from policies.errors import BadRequest
 from policies.room import Party, RoomFacts
-from policies.vocabulary import OrderId, RoomId, RoomKind, UserId
+from policies.vocabulary import RoomId, RoomKind, UserId
 from storage.client import Database, Session
+from storage.places import decode_place, encode_place
 
 NEWEST_FIRST: Final = [("created_at", -1), ("_id", 1)]
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +21,7 @@ class RoomPage:
 
 
 class Rooms:
-    """Reads what is known of rooms. They are made, and their parties changed, by ``Orders``.
+    """Reads what is known of rooms. They are made and changed with the order or dispute that they belong to.
 
     Every method raises ``policies.errors.Unavailable`` when the database does not answer in time.
     """
@@ -47,30 +42,38 @@ class Rooms:
         """
         found = await self._rooms.find(of_user_query(user, cursor), sort=NEWEST_FIRST, limit=limit + 1)
         rooms = tuple(decode_room(document) for document in found[:limit])
-        return RoomPage(rooms, _encode_cursor(rooms[-1]) if len(found) > limit else None)
+        return RoomPage(rooms, encode_place(rooms[-1].created_at, rooms[-1].id) if len(found) > limit else None)
 
     async def create(self, facts: RoomFacts, session: Session) -> None:
         """Add a room, within a transaction."""
         await self._rooms.insert_one(encode_room(facts), session=session)
 
-    async def set_parties(self, order: OrderId, buyer: Party, seller: Party, session: Session) -> None:
-        """Say who the parties of an order's room are from now on, within a transaction."""
+    async def set_parties(self, room: RoomId, buyer: Party, seller: Party, session: Session) -> None:
+        """Say who the parties of an order room are from now on, within a transaction.
+
+        A dispute's rooms keep theirs: who comes later has no part in what was disputed before.
+        """
         parties = {"buyer": encode_party(buyer), "seller": encode_party(seller)}
-        await self._rooms.update_many({"order_id": order}, {"$set": parties}, session=session)
+        await self._rooms.update_one({"_id": room}, {"$set": parties}, session=session)
+
+    async def set_state(self, room: RoomId, *, closed: bool, unattended: bool, session: Session) -> None:
+        """Say how a dispute room stands, within the transaction that changes it."""
+        state = {"closed": closed, "unattended": unattended}
+        await self._rooms.update_one({"_id": room}, {"$set": state}, session=session)
 
 
 def of_user_query(user: UserId, cursor: str | None) -> dict[str, Any]:
     """Of each side those after the cursor's place, each a range of an index that is in order already."""
     places: list[dict[str, Any]] = [{}]
     if cursor is not None:
-        created_at, room = _decode_cursor(cursor)
+        created_at, room = decode_place(cursor)
         places = [{"created_at": {"$lt": created_at}}, {"created_at": created_at, "_id": {"$gt": room}}]
     seen = {"kind": {"$ne": RoomKind.STAFF.value}}
     return {"$or": [{side: user, **seen, **place} for side in ("buyer.id", "seller.id") for place in places]}
 
 
 def encode_room(facts: RoomFacts) -> dict[str, Any]:
-    return {
+    document = {
         "_id": facts.id,
         "kind": facts.kind.value,
         "order_id": facts.order_id,
@@ -79,6 +82,9 @@ def encode_room(facts: RoomFacts) -> dict[str, Any]:
         "created_at": facts.created_at,
         "closed": facts.closed,
     }
+    if facts.kind is RoomKind.DISPUTE:
+        document["unattended"] = facts.unattended
+    return document
 
 
 def encode_party(party: Party) -> dict[str, Any]:
@@ -95,21 +101,5 @@ def decode_room(document: Mapping[str, Any]) -> RoomFacts:
         seller=Party(seller["id"], seller["name"]),
         created_at=document["created_at"],
         closed=document["closed"],
+        unattended=document.get("unattended", False),
     )
-
-
-def _encode_cursor(last: RoomFacts) -> str:
-    place = f"{(last.created_at - _EPOCH) // _MILLISECOND}:{last.id}"
-    return base64.urlsafe_b64encode(place.encode()).rstrip(b"=").decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[datetime, str]:
-    try:
-        place = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        milliseconds, colon, room = place.partition(":")
-        created_at = _EPOCH + int(milliseconds) * _MILLISECOND
-    except (ValueError, binascii.Error, OverflowError) as error:
-        raise BadRequest("This cursor is not one that was given out.") from error
-    if not colon:
-        raise BadRequest("This cursor is not one that was given out.")
-    return created_at, room

@@ -19,6 +19,13 @@ One shard holds all of a room, so that everything on the way of a message touche
   a message.
 * ``orders`` and ``order_events``: {_id: 1}. A change of an order is a transaction of its document, its events, its room
   and one entry: two to four shards, at the pace of a marketplace's back end, not of its chat.
+* ``disputes`` and ``claims``: {_id: 1}; ``outbox``: {dispute: 1}, so that what one dispute tells stays together and in
+  order. A change of state is a transaction of entries, dispute, room and outbox, and at the beginning and the end of
+  the order: two to four shards, at the pace of people. ``Disputes.get`` and ``advance`` name a dispute: one shard.
+  ``page``, ``counts`` and ``claim_due`` ask all shards, each of which has the next few ready in its index.
+* ``audit``: {dispute: 1}: it is read by dispute.
+* ``webhook_streams`` and ``webhook_deliveries``: {_id: 1} (their ids begin with the endpoint); ``webhooks`` stays
+  unsharded. Queueing is a transaction over the shards of some disputes' events; sending names a stream or a delivery.
 * ``checkpoints``: {_id: 1}. ``api_keys``, ``revocations``, ``leases``, ``meta`` stay unsharded: small, and read through
   caches.
 
@@ -36,15 +43,19 @@ from typing import Any, Final
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from policies.vocabulary import Role, RoomKind, Visibility
+from policies.vocabulary import OrderEventType, Role, RoomKind, Stage, Status, Visibility
+from storage.chain import KEY_SEPARATOR
 from storage.client import Database
 from storage.errors import UnusableDatabase
 
-VERSION: Final = 1
-"""Grows with every change that older code cannot live with."""
+VERSION: Final = 2
+"""Grows with every change that older code cannot live with. Version 2 came with the disputes."""
 
 _VERSION_KEY: Final = "schema"
 _NAMESPACE_EXISTS: Final = 48
+_ORDERS_AT_ONCE: Final = 500
+"""Orders that migrating completes at a time."""
+_AFTER_SEPARATOR: Final = chr(ord(KEY_SEPARATOR) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +107,56 @@ _ROOM: Final = _object(
         "seller": _PERSON,
         "created_at": _DATE,
         "closed": {"bsonType": "bool"},
+    },
+    unattended={"bsonType": "bool"},
+)
+_DISPUTE: Final = _object(
+    {
+        "_id": _ID,
+        "order_id": _ID,
+        "buyer": _ID,
+        "seller": _ID,
+        "stage": _one_of(Stage),
+        "status": _one_of(Status),
+        "assignee": {"bsonType": ["string", "null"]},
+        "opened_at": _DATE,
+        "queue_at": _DATE,
+        "seq": _COUNT,
+        "told": _COUNT,
+        "state": {"bsonType": "object"},
+    },
+    next_at=_DATE,  # only while something is due some day
+    claimed_by=_ID,
+)
+_OUTBOX: Final = _object(
+    {"_id": _ID, "dispute": _ID, "n": _COUNT, "type": _ID, "data": {"bsonType": "object"}, "at": _DATE}
+)
+_WEBHOOK: Final = _object(
+    {
+        "_id": _ID,
+        "url": _ID,
+        "types": {"bsonType": "array"},
+        "enabled": {"bsonType": "bool"},
+        "removed": {"bsonType": "bool"},
     }
 )
-_ORDER: Final = _object({"_id": _ID, "buyer": _PERSON, "seller": _PERSON, "amount": _COUNT, "version": _COUNT})
+_WEBHOOK_STREAM: Final = _object({"_id": _ID, "endpoint": _ID, "stream": _ID, "due_at": _DATE, "version": _COUNT})
+_WEBHOOK_DELIVERY: Final = _object(
+    {"_id": _ID, "endpoint": _ID, "event": _ID, "stream": _ID, "n": _COUNT, "state": _ID, "due_at": _DATE},
+    expires_at=_DATE,  # once it has ended
+)
+_CLAIM: Final = _object({"_id": _ID, "agent": _ID, "expires_at": _DATE})
+_AUDIT: Final = _object(
+    {"at": _DATE, "actor": _object({"id": _ID, "role": _ID}), "action": _ID},
+    dispute=_ID,  # a list is of no dispute in particular
+    room=_ID,
+    expires_at=_DATE,
+)
+_ORDER: Final = _object(
+    {"_id": _ID, "buyer": _PERSON, "seller": _PERSON, "amount": _COUNT, "version": _COUNT},
+    active_dispute={"bsonType": ["string", "null"]},
+    latest_dispute={"bsonType": ["string", "null"]},
+)
 _ORDER_EVENT: Final = _object({"_id": _ID, "order_id": _ID, "event_id": _ID, "type": _ID, "at": _DATE})
 _CURSOR: Final = _object({"_id": _ID, "room": _ID, "user": _ID, "delivered": _COUNT, "read": _COUNT})
 _API_KEY: Final = _object({"_id": _ID, "name": _TEXT, "scopes": {"bsonType": "array"}, "created_at": _DATE})
@@ -123,7 +181,74 @@ COLLECTIONS: Final = (
         _ROOM,
     ),
     _Collection("orders", validator=_ORDER),
-    _Collection("order_events", validator=_ORDER_EVENT),
+    _Collection(
+        "order_events",
+        # Those that disputes have not heard of yet, in the order in which they came: next to none at any time.
+        (IndexModel([("received_at", ASCENDING)], name="pending", partialFilterExpression={"pending": True}),),
+        _ORDER_EVENT,
+    ),
+    _Collection(
+        "disputes",
+        (
+            # What the worker looks at next. Only disputes that have a deadline are in it, and they hold one date each.
+            IndexModel([("next_at", ASCENDING)], name="next", partialFilterExpression={"next_at": {"$exists": True}}),
+            # The queue, soonest deadline first, of any stages and statuses: as many ranges, merged in order.
+            IndexModel([(name, ASCENDING) for name in ("stage", "status", "queue_at", "_id")], name="queue"),
+            # The same of one agent, or of nobody yet.
+            IndexModel(
+                [(name, ASCENDING) for name in ("assignee", "stage", "status", "queue_at", "_id")], name="assignee"
+            ),
+            # A party's own, one index for each side, merged.
+            IndexModel([(name, ASCENDING) for name in ("buyer", "queue_at", "_id")], name="buyer"),
+            IndexModel([(name, ASCENDING) for name in ("seller", "queue_at", "_id")], name="seller"),
+            IndexModel([("order_id", ASCENDING), ("opened_at", ASCENDING)], name="order"),
+        ),
+        _DISPUTE,
+    ),
+    _Collection(
+        "outbox",
+        (
+            # What is to be queued for the webhooks, in the order of each dispute: nearly nothing at any time.
+            IndexModel(
+                [("dispute", ASCENDING), ("n", ASCENDING)], name="waiting", partialFilterExpression={"waiting": True}
+            ),
+            # Replaying what happened since a time.
+            IndexModel([("at", ASCENDING), ("_id", ASCENDING)], name="at"),
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        ),
+        _OUTBOX,
+    ),
+    _Collection("webhooks", validator=_WEBHOOK),
+    _Collection(
+        "webhook_streams",
+        # What is due at an endpoint. Only streams that have something to send are in it.
+        (IndexModel([("endpoint", ASCENDING), ("due_at", ASCENDING)], name="due"),),
+        _WEBHOOK_STREAM,
+    ),
+    _Collection(
+        "webhook_deliveries",
+        (
+            # Whose turn it is in a stream; and the counts.
+            IndexModel([(name, ASCENDING) for name in ("endpoint", "state", "stream", "n")], name="turn"),
+            # An endpoint's log, of any states: a range for each, merged in order.
+            IndexModel(
+                [("endpoint", ASCENDING), ("state", ASCENDING), ("at", DESCENDING), ("_id", ASCENDING)], name="log"
+            ),
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        ),
+        _WEBHOOK_DELIVERY,
+    ),
+    # The leases that have run out, for the worker.
+    _Collection("claims", (IndexModel([("expires_at", ASCENDING)], name="expiry"),), _CLAIM),
+    _Collection(
+        "audit",
+        (
+            IndexModel([("dispute", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)], name="dispute"),
+            # Records that are not kept for ever go by themselves.
+            IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
+        ),
+        _AUDIT,
+    ),
     _Collection("cursors", validator=_CURSOR),
     _Collection("api_keys", validator=_API_KEY),
     _Collection(
@@ -169,6 +294,7 @@ async def migrate(database: Database) -> None:
     await check(database)
     for collection in COLLECTIONS:
         await _prepare(database, collection)
+    await _complete_orders(database)
     try:
         await database.collection("meta").update_one(
             {"_id": _VERSION_KEY, "version": {"$lte": VERSION}}, {"$set": {"version": VERSION}}, upsert=True
@@ -191,3 +317,17 @@ async def _prepare(database: Database, collection: _Collection) -> None:
         await database.command({"collMod": collection.name} | validation)
     if collection.indexes:
         await database.collection(collection.name).create_indexes(collection.indexes)
+
+
+async def _complete_orders(database: Database) -> None:
+    """Add to the orders of version 1 what they did not hold: no dispute, and what their events say was refunded."""
+    orders, events = database.collection("orders"), database.collection("order_events")
+    incomplete = {"state.refunded": {"$exists": False}}
+    while found := await orders.find(incomplete, projection={"amount": 1, "version": 1}, limit=_ORDERS_AT_ONCE):
+        for order in found:
+            keys = {"$gte": f"{order['_id']}{KEY_SEPARATOR}", "$lt": f"{order['_id']}{_AFTER_SEPARATOR}"}
+            refunds = await events.find({"_id": keys, "type": OrderEventType.PAYMENT_REFUNDED.value})
+            paid = sum(refund["data"].get("amount", order["amount"]) for refund in refunds)
+            state = {"state.refunded": min(order["amount"], paid), "active_dispute": None, "latest_dispute": None}
+            # Of the version it was read at; or the next round looks again.
+            await orders.update_one({"_id": order["_id"], "version": order["version"], **incomplete}, {"$set": state})

@@ -19,6 +19,7 @@ from policies.order import (
     Seller,
     apply_event,
     changes,
+    refund,
 )
 from policies.room import Party
 from policies.vocabulary import OrderCategory, OrderEventType, OrderId, TrustLevel, UserId
@@ -42,7 +43,7 @@ def event(kind: OrderEventType, minutes: int = 0) -> OrderEvent:
 
 
 def after(*events: OrderEvent) -> OrderState:
-    return reduce(apply_event, events, OrderState())
+    return reduce(lambda state, event: apply_event(state, event, FACTS.amount), events, OrderState())
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,32 @@ def test_a_second_chargeback_opens_again() -> None:
 )
 def test_a_payment(kind: OrderEventType, payment: Payment) -> None:
     assert after(event(kind)).payment is payment
+
+
+def refunded(number: int, amount: int | None) -> OrderEvent:
+    data = {} if amount is None else {"amount": amount}
+    return replace(event(OrderEventType.PAYMENT_REFUNDED, number), data=data)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "sum_"),
+    [([100], 100), ([100, 250], 350), ([1999], 1999), ([2000], 1999), ([None], 1999), ([100, None], 1999), ([0], 0)],
+)
+def test_refunds_add_up_to_no_more_than_the_order(amounts: list[int | None], sum_: int) -> None:
+    events = [refunded(number, amount) for number, amount in enumerate(amounts)]
+    assert after(*events).refunded == after(*reversed(events)).refunded == sum_
+
+
+@pytest.mark.parametrize("amount", [-1, True, "100"])
+def test_a_refund_of_no_amount_is_no_event(amount: object) -> None:
+    with pytest.raises(BadRequest) as refused:
+        replace(event(OrderEventType.PAYMENT_REFUNDED), data={"amount": amount})
+    assert refused.value.details == {"field": "data.amount"}
+
+
+def test_what_a_refund_paid_back() -> None:
+    assert refund(refunded(1, 2**53 - 1), 1999) == 2**53 - 1
+    assert refund(refunded(1, None), 1999) == 1999
 
 
 def test_of_two_payments_at_the_same_moment_the_one_further_on_counts() -> None:

@@ -123,7 +123,9 @@ async def test_new_parties(database: Database, rooms: Rooms) -> None:
     await create(database, rooms, room(1, "anna", "bert"), room(2, "anna", "bert"))
 
     async def work(session: Session) -> None:
-        await rooms.set_parties(OrderId("1"), Party(UserId("carl"), "Carl"), Party(UserId("dora"), "Dora"), session)
+        await rooms.set_parties(
+            RoomId("order-1"), Party(UserId("carl"), "Carl"), Party(UserId("dora"), "Dora"), session
+        )
 
     await database.transact(work)
     first, second = await asyncio.gather(rooms.facts(RoomId("order-1")), rooms.facts(RoomId("order-2")))
