@@ -25,6 +25,7 @@ from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.metrics import Metrics
 from chatserver.observers import CommitMetrics
 from chatserver.protocol import PATH
+from chatserver.salts import Salts
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from policies.entry import Entry
@@ -40,11 +41,6 @@ from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
 from storage.sandbox import SandboxClock
-
-
-def salt() -> bytes:
-    """Sixteen random bytes, as the log wants them."""
-    return os.urandom(16)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -92,13 +88,14 @@ class _Parts:
             TokenVerifier(TokenRules.of(settings), self.clock), ApiKeys(self.database), self.revocations, self.metrics
         )
         self.tracing = Tracing.to(settings.otlp_endpoint)
+        self.salts = Salts()
         self.hub: Hub | None = None
         self.services = Services(
             settings=settings,
             version=version("dispute-chat-server"),
             clock=self.clock,
             auth=self.auth,
-            orders=Orders(self.database, self.log, self.rooms, salt),
+            orders=Orders(self.database, self.log, self.rooms, self.salts),
             rooms=self.rooms,
             log=self.log,
             cursors=self.cursors,
@@ -122,7 +119,7 @@ class _Parts:
                 settings=self.settings,
                 clock=self.clock,
                 random=SystemRandom(),
-                salt=salt,
+                salt=self.salts,
                 metrics=self.metrics,
                 tracing=self.tracing,
                 redis=self.redis,
