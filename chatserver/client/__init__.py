@@ -7,19 +7,29 @@
             print(entry.seq, entry.author.name, entry.text)
 
 What it promises, through any number of lost connections and repeated or missing deliveries: ``entries`` yields every
-entry once and in order, and ``send`` returns when the message is stored, once. It needs ``websockets`` and
-``pydantic`` only, and nothing of the server but its wire vocabulary.
+entry once and in order, and ``send`` returns when the message is stored, once. A dispute's room says how the
+dispute stands (``room.dispute``, ``room.available_actions``), and ``room.case`` acts in it:
+
+    opened = await client.open_dispute("1042", "not_received", "Nothing came.", "full_refund")
+    room = await client.join(opened.room)
+    await room.case.propose("partial_refund", amount=1500)
+
+It needs ``websockets`` and ``pydantic`` (and ``httpx`` to open a dispute), and nothing of the server but its wire
+vocabulary.
 """
 
+from chatserver.client.case import Case, Sent
 from chatserver.client.chat_client import ChatClient, websocket_url
 from chatserver.client.errors import ClientClosed, ConnectionEnded, ConnectTimeout
 from chatserver.client.events import ClientEvent, Ended, Offline, Online
-from chatserver.client.frames import Author, Entry
-from chatserver.client.room import HistoryPage, Room, Sent
+from chatserver.client.frames import Author, Entry, Noted
+from chatserver.client.opening import OpenedDispute
+from chatserver.client.room import HistoryPage, Room
 from chatserver.client.stream import Stream
 
 __all__ = [
     "Author",
+    "Case",
     "ChatClient",
     "ClientClosed",
     "ClientEvent",
@@ -28,8 +38,10 @@ __all__ = [
     "Ended",
     "Entry",
     "HistoryPage",
+    "Noted",
     "Offline",
     "Online",
+    "OpenedDispute",
     "Room",
     "Sent",
     "Stream",

@@ -24,6 +24,7 @@ from chatserver.client.events import (
     RoomOpened,
 )
 from chatserver.client.frames import command
+from chatserver.client.opening import OpenedDispute, post_dispute
 from chatserver.client.room import Room
 from chatserver.client.runner import Runner, TokenProvider
 from chatserver.client.stream import Stream
@@ -208,6 +209,52 @@ class ChatClient:
             raise
         return joined
 
+    async def open_dispute(
+        self,
+        order_id: str,
+        reason: str,
+        description: str,
+        desired_resolution: str,
+        *,
+        amount: int | None = None,
+        key: str | None = None,
+    ) -> OpenedDispute:
+        """Open a dispute as the order's buyer; join its ``room`` then.
+
+        It is asked again after lost connections and temporary errors, under the same key. There is no time limit: use
+        ``asyncio.timeout``. (This goes over HTTP and needs ``httpx``.)
+
+        Args:
+            order_id: the order.
+            reason: one of ``policies.vocabulary.Reason``.
+            description: what happened.
+            desired_resolution: ``delivery_fix``, ``replacement``, ``partial_refund`` or ``full_refund``.
+            amount: in minor units, with ``partial_refund``.
+            key: the idempotency key; a random one by default.
+
+        Raises:
+            Refused: the order is not eligible; ``details`` has ``rule``, and ``opens_at`` or ``fallback``.
+            Conflict: the order has an active dispute: ``details["dispute"]``.
+            ChatError: another final error.
+        """
+        runner = self._running()
+        wanted = {
+            "order_id": order_id,
+            "reason": reason,
+            "description": description,
+            "desired_resolution": desired_resolution,
+            "amount": amount,
+        }
+        return await post_dispute(
+            self._url,
+            {name: value for name, value in wanted.items() if value is not None},
+            key=key or self._new_id(),
+            token=runner.current_token,
+            tls=self._tls,
+            trust_env=self._proxy is True,
+            rng=self._rng,
+        )
+
     async def ping(self) -> float:
         """Ask the server for an answer: seconds it took. After a lost connection it is asked again.
 
@@ -217,8 +264,8 @@ class ChatClient:
         return (await self._running().call(command(Ping, type="ping", id=self._new_id()))).took_s
 
     def events(self) -> Stream[ClientEvent]:
-        """What happens beside the entries: presence, typing and receipts of the joined rooms, and the connection
-        itself (``Online``, ``Offline``, ``Ended``).
+        """What happens beside the entries: presence, typing, receipts, disputes and notes of the joined rooms, and the
+        connection itself (``Online``, ``Offline``, ``Ended``).
 
         One reader at a time. At most 256 events wait for it, the oldest are dropped: they are of the moment. The
         iteration ends after ``Ended``.

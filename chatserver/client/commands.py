@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from chatserver.client.attempt import Attempt
 from chatserver.client.frames import encode
-from chatserver.protocol import History, Leave, Limits, MessageSend, Ping, TokenRefresh
+from chatserver.protocol import DisputeCommand, History, Leave, Limits, MessageSend, Ping, TokenRefresh
 from policies.errors import BadRequest, ChatError, Conflict, TooLarge
 
-Submittable = MessageSend | History | Ping | Leave | TokenRefresh
+Write = MessageSend | DisputeCommand
+"""Commands that write an entry to a room."""
+Submittable = Write | History | Ping | Leave | TokenRefresh
 """Commands that an application submits and gets an answer to."""
 
 
@@ -23,7 +25,7 @@ class Pending(Attempt):
     @property
     def room(self) -> str | None:
         """The room that must be joined before it can be sent."""
-        return self.command.room if isinstance(self.command, MessageSend | History) else None
+        return self.command.room if isinstance(self.command, Write | History) else None
 
 
 class Commands:
@@ -50,7 +52,7 @@ class Commands:
         if (problem := unfit(pending, limits)) is not None:
             raise problem
         self._all[command_id] = pending
-        if isinstance(command, MessageSend):
+        if isinstance(command, Write):
             self._lanes.setdefault(command.room, deque()).append(pending)
         else:
             self._free[command_id] = pending

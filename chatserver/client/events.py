@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from chatserver.client.frames import Opened, Page
-from chatserver.protocol import Ack, Connected, Pong, Presence, ReceiptNow, TypingNow
+from chatserver.client.frames import Noted, Opened, Page
+from chatserver.protocol import Ack, Connected, DisputeNow, Pong, Presence, ReceiptNow, TypingNow
 from policies.errors import ChatError
 
 
@@ -69,12 +69,15 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Something of the moment happened in a room."""
+    """Something beside the entries happened in a room."""
 
-    frame: Presence | TypingNow | ReceiptNow
+    frame: "Beside"
 
+
+Beside = Presence | TypingNow | ReceiptNow | DisputeNow | Noted
+"""What a room tells beside its entries."""
 
 CoreEvent = Online | Offline | Ended | TokenWanted | RoomOpened | RoomEnded | Readable | Answered | Observed
 
-ClientEvent = Presence | TypingNow | ReceiptNow | Online | Offline | Ended
+ClientEvent = Beside | Online | Offline | Ended
 """What ``ChatClient.events`` yields."""

@@ -10,12 +10,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
+from chatserver.frame import Timestamp
 from chatserver.protocol import (
     Ack,
+    AvailableAction,
     Bye,
-    ClientFrame,
     Connected,
     Cursor,
+    Dispute,
+    DisputeNow,
     Error,
     Frame,
     Member,
@@ -23,7 +26,6 @@ from chatserver.protocol import (
     Presence,
     ReceiptNow,
     Resync,
-    Timestamp,
     TokenExpiring,
     TypingNow,
     You,
@@ -77,6 +79,14 @@ class Arrived(Frame):
     entry: Entry
 
 
+class Noted(Frame):
+    """A staff note on the dispute of a room, as ``protocol.Note``."""
+
+    type: Literal["note"]
+    room: str
+    entry: Entry
+
+
 class Opened(Frame):
     """The answer to a join, as ``protocol.Joined``."""
 
@@ -87,6 +97,8 @@ class Opened(Frame):
     head: int
     members: list[Member]
     you: You
+    dispute: Dispute | None = None
+    available_actions: list[AvailableAction] = []
     entries: list[Entry]
     more: bool
     cursors: dict[str, Cursor]
@@ -112,6 +124,8 @@ Received = (
     | Presence
     | TypingNow
     | ReceiptNow
+    | DisputeNow
+    | Noted
     | TokenExpiring
     | Resync
     | Bye
@@ -138,7 +152,7 @@ def command(model: type[F], **fields: object) -> F:
         raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
 
 
-def encode(frame: ClientFrame) -> bytes:
+def encode(frame: Frame) -> bytes:
     """A client's frame as the UTF-8 text of a WebSocket message."""
     return frame.model_dump_json(exclude_none=True).encode()
 

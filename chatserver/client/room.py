@@ -3,31 +3,29 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 
+from chatserver.client.case import Case, Sent
+from chatserver.client.commands import Write
 from chatserver.client.errors import ClientClosed
+from chatserver.client.events import Beside
 from chatserver.client.frames import Entry, Opened, Page, command
 from chatserver.client.joined_room import JoinedRoom
 from chatserver.client.runner import Runner
 from chatserver.client.stream import Stream
-from chatserver.protocol import Ack, Cursor, History, Member, MessageSend, Presence, ReceiptNow, TypingNow
+from chatserver.protocol import (
+    Ack,
+    AvailableAction,
+    Cursor,
+    Dispute,
+    DisputeNow,
+    History,
+    Member,
+    MessageSend,
+    Presence,
+    ReceiptNow,
+)
 from policies.errors import BadRequest, ChatError
 from policies.vocabulary import Role, RoomKind
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The server's acknowledgement of a message: it is stored durably at this place of the room.
-
-    ``duplicate``: the server had it already, from an earlier try under the same ``command_id``. ``at`` is aware UTC.
-    """
-
-    room: str
-    command_id: str
-    seq: int
-    entry_id: str
-    at: datetime
-    duplicate: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,9 @@ class Room:
         self._error: ChatError | None = None
         self._members: dict[str, Member] = {}
         self._cursors: dict[str, Cursor] = {}
+        self._dispute: Dispute | None = None
+        self._actions: tuple[AvailableAction, ...] = ()
+        self._case = Case(self.id, self._write, new_id)
         self._entries = Stream(self._take)
 
     @property
@@ -79,6 +80,21 @@ class Room:
     def cursors(self) -> Mapping[str, Cursor]:
         """Up to which seq each user has received and read; kept up to date."""
         return self._cursors
+
+    @property
+    def dispute(self) -> Dispute | None:
+        """The dispute of this room as this user sees it, kept up to date; None in a room of another kind."""
+        return self._dispute
+
+    @property
+    def available_actions(self) -> tuple[AvailableAction, ...]:
+        """What this user may do about the dispute now, by the types of the commands; kept up to date."""
+        return self._actions
+
+    @property
+    def case(self) -> Case:
+        """What can be done about the dispute."""
+        return self._case
 
     @property
     def head(self) -> int:
@@ -137,10 +153,7 @@ class Room:
             text=text,
             reply_to=reply_to,
         )
-        ack = (await self._runner.call(message)).answer
-        if not isinstance(ack, Ack) or ack.seq is None or ack.entry_id is None or ack.at is None:
-            raise ChatError("The server acknowledged a message without saying where it is.")
-        return Sent(self.id, message.id, ack.seq, ack.entry_id, ack.at, ack.duplicate is True)
+        return await self._write(message)
 
     async def history(self, *, before: int | None = None, after: int | None = None, limit: int = 50) -> HistoryPage:
         """A page of the past; it does not move ``entries``.
@@ -205,6 +218,7 @@ class Room:
         self._opened = opened
         self._members = {member.user: member for member in opened.members}
         self._cursors = dict(opened.cursors)
+        self._dispute, self._actions = opened.dispute, tuple(opened.available_actions)
         self._settled.set()
 
     def ended(self, error: ChatError | None) -> None:
@@ -216,8 +230,8 @@ class Room:
     def readable(self) -> None:
         self._entries.notify()
 
-    def observed(self, frame: Presence | TypingNow | ReceiptNow) -> None:
-        """Keep members and cursors up to date."""
+    def observed(self, frame: Beside) -> None:
+        """Keep members, cursors and the dispute up to date."""
         if isinstance(frame, ReceiptNow):
             self._cursors[frame.user] = Cursor(delivered=frame.delivered, read=frame.read)
         elif isinstance(frame, Presence):
@@ -226,11 +240,21 @@ class Room:
             self._members[frame.user] = Member(
                 user=frame.user, role=frame.role, name=name, state=frame.state, last_seen=frame.last_seen
             )
+        elif isinstance(frame, DisputeNow):
+            self._dispute, self._actions = frame.dispute, tuple(frame.available_actions)
 
     @property
     def _answer(self) -> Opened:
         assert self._opened is not None  # the application gets a room when it is joined
         return self._opened
+
+    async def _write(self, request: Write) -> Sent:
+        """Send a command until its entry is acknowledged."""
+        self._check()
+        ack = (await self._runner.call(request)).answer
+        if not isinstance(ack, Ack) or ack.seq is None or ack.entry_id is None or ack.at is None:
+            raise ChatError("The server acknowledged a command without saying where its entry is.")
+        return Sent(ack.room or self.id, request.id, ack.seq, ack.entry_id, ack.at, ack.duplicate is True)
 
     def _take(self) -> Entry | None:
         entry = self._runner.core.take(self._state, self._runner.now())

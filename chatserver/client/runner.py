@@ -139,7 +139,7 @@ class Runner:
     async def _connect(self) -> None:
         """One connection, from its opening to its end."""
         try:
-            token = await self._current_token()
+            token = await self.current_token()
         except ChatError as error:
             self.core.end(error)
             return
@@ -259,7 +259,8 @@ class Runner:
             else:
                 waiter.set_result(event)
 
-    async def _current_token(self) -> str:
+    async def current_token(self) -> str:
+        """The user's token; asks the provider when there is none that holds."""
         if self._token_provider is not None and (self._token is None or self.core.token_stale):
             async with asyncio.timeout(TOKEN_TIMEOUT_S):
                 self._token = await self._token_provider()

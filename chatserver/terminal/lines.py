@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final, TextIO
 
 from chatserver.client import ChatClient, Online
+from chatserver.terminal.case import Misused
 from chatserver.terminal.talk import Talk, UnknownCommand, message_in
 from chatserver.terminal.text import Fragments, clean, plain
 from policies.errors import ChatError
@@ -123,7 +124,7 @@ class Lines:
             else:
                 await showing
             return 0
-        except (ChatError, UnknownCommand) as error:
+        except (ChatError, Misused, UnknownCommand) as error:
             self._display.problem(str(error))
             return 1
         finally:
@@ -144,6 +145,7 @@ class Lines:
             if text is None:
                 if not await self._talk.command(line):
                     return
+                self._last_sent = max(self._last_sent, self._talk.case.written)
             elif text.strip():
                 self._last_sent = (await self._talk.room.send(text)).seq
 
@@ -160,5 +162,5 @@ class Lines:
     async def _watch(self) -> None:
         first = True
         async for event in self._client.events():
-            self._talk.tell_connection(event, first=first)
+            self._talk.tell(event, first=first)
             first = first and not isinstance(event, Online)

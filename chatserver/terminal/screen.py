@@ -12,6 +12,7 @@ from prompt_toolkit.styles import Style
 
 from chatserver.client import ChatClient, Offline, Online, Sent
 from chatserver.protocol import TypingNow
+from chatserver.terminal.case import Misused
 from chatserver.terminal.talk import Talk, UnknownCommand, message_in
 from chatserver.terminal.text import Fragments, clean
 from policies.errors import ChatError
@@ -145,7 +146,7 @@ class Prompt:
             try:
                 if text is None and not await self._talk.command(line):
                     return
-            except (ChatError, UnknownCommand) as error:
+            except (ChatError, Misused, UnknownCommand) as error:
                 self._screen.problem(str(error))
             if text is not None and text.strip():
                 self._send(text)
@@ -182,7 +183,7 @@ class Prompt:
     async def _watch(self) -> None:
         first = True
         async for event in self._client.events():
-            self._talk.tell_connection(event, first=first)
+            self._talk.tell(event, first=first)
             match event:
                 case Online():
                     first, self._connection = False, "connected"

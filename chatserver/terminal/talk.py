@@ -6,7 +6,9 @@ from typing import Final, Protocol
 
 from chatserver.client import ChatClient, Entry, Offline, Online, Room
 from chatserver.client.events import ClientEvent
-from chatserver.protocol import Member
+from chatserver.client.frames import Noted
+from chatserver.protocol import DisputeNow, Member
+from chatserver.terminal.case import CaseCommands
 from chatserver.terminal.text import Fragments, clean, entry_fragments, local_time
 from policies.vocabulary import PresenceState
 
@@ -50,6 +52,8 @@ class Talk:
         self._display = display
         self._zone = zone
         self._earliest: int | None = None
+        self.case = CaseCommands(client, room, zone)
+        self._stands: str | None = None
 
     def show_entry(self, entry: Entry, style: str = "") -> None:
         if self._earliest is None or entry.seq < self._earliest:
@@ -59,14 +63,24 @@ class Talk:
     def is_mine(self, entry: Entry) -> bool:
         return entry.command_id is not None and entry.author.id == self.client.user.id
 
-    def tell_connection(self, event: ClientEvent, *, first: bool) -> None:
-        """Say that the connection was lost, or that it is back."""
+    def tell(self, event: ClientEvent, *, first: bool) -> None:
+        """Say what happened beside the entries: to the connection, to the dispute, to the staff notes.
+
+        Args:
+            first: there was no connection before.
+        """
         match event:
             case Offline():
                 pause = f"{event.retry_in_s:.1f} s"
                 self._display.note(f"connection lost ({clean(event.reason)}); trying again in {pause}")
             case Online() if not first:
                 self._display.note("connected again")
+            case Noted():
+                self._display.note(
+                    f"note #{event.entry.seq} by {clean(event.entry.author.name)}: {clean(event.entry.text)}"
+                )
+            case DisputeNow():
+                self._tell_dispute()
 
     async def command(self, line: str) -> bool:
         """Carry out a line that begins with a slash; False when it ends the talk.
@@ -80,14 +94,24 @@ class Talk:
             case (("quit" | "leave" | "exit" | "q"), ""):
                 return False
             case "help", "":
-                self._say(HELP)
+                self._say((*HELP, *self.case.help))
             case "who", "":
                 self._say(self._who())
             case "history", count if not count or (count.isdecimal() and int(count) > 0):
                 await self._history(int(count or HISTORY_SHOWN))
-            case _:
-                raise UnknownCommand(f"there is no such command: {clean(line)}; /help shows them")
+            case name, argument:
+                if (answer := await self.case.run(name, argument)) is None:
+                    raise UnknownCommand(f"there is no such command: {clean(line)}; /help shows them")
+                self._say(answer)
         return True
+
+    def _tell_dispute(self) -> None:
+        """Say what the dispute waits for, when that is another thing than before."""
+        dispute = self.room.dispute
+        stands = None if dispute is None else f"{dispute.stage}, {dispute.status}".replace("_", " ")
+        if stands is not None and stands != self._stands:
+            self._display.note(f"the dispute: {stands}")
+        self._stands = stands
 
     async def _history(self, count: int) -> None:
         before = self._earliest if self._earliest is not None else self.room.position + 1
