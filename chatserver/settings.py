@@ -115,6 +115,30 @@ class Settings(BaseModel):
     )
     integrity_every_s: float = Field(10.0, gt=0, description="Pause between a worker's checks of the record.")
 
+    # Webhooks
+    webhook_private_targets: bool = Field(
+        False, description="Webhooks may go to private addresses and over http; whoever sets them up must be trusted."
+    )
+    webhook_ca_file: Path | None = Field(
+        None, description="PEM file of certificate authorities that webhooks trust beside the well-known ones."
+    )
+    webhook_every_s: float = Field(0.5, gt=0, description="Pause between a worker's looks for events to send.")
+    webhook_timeout_s: float = Field(15.0, gt=0, le=120, description="Longest attempt to deliver an event.")
+    webhook_concurrency: int = Field(
+        8, ge=1, le=100, description="Disputes whose events a worker sends to one endpoint at the same time."
+    )
+    webhook_retry_first_s: float = Field(5.0, gt=0, description="Pause after a first failed attempt; it grows by 3.")
+    webhook_retry_longest_s: float = Field(28_800.0, gt=0, description="Longest pause between two attempts.")
+    webhook_retry_for_s: float = Field(
+        259_200.0, ge=0, description="How long an event is tried before it is parked; 3 days."
+    )
+    webhook_overlap_s: float = Field(
+        86_400.0, ge=0, description="How long a replaced secret goes on to sign, unless a rotation says otherwise."
+    )
+    webhook_keep_s: float = Field(
+        2_592_000.0, ge=60, description="How long events and what became of them are kept for replay; 30 days."
+    )
+
     # The operator's view
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe event that is logged."
