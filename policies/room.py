@@ -66,6 +66,11 @@ def staff_room(dispute: DisputeId) -> RoomId:
     return RoomId(f"staff-{dispute}")
 
 
+def dispute_of(facts: RoomFacts) -> DisputeId | None:
+    """The dispute that a dispute room or a staff log belongs to; None for an order room."""
+    return None if facts.kind is RoomKind.ORDER else DisputeId(facts.id.partition("-")[2])
+
+
 def role_in_room(facts: RoomFacts, user: UserId, token_role: Role | None) -> Role | None:
     """What a user is in a room, or None for someone who may not even know that it exists.
 

@@ -5,8 +5,18 @@ import pytest
 
 from policies.entry import Author, Draft
 from policies.errors import BadRequest, ErrorCode, Forbidden, RoomClosed, TooLarge
-from policies.room import Party, RoomFacts, decide_message, may_write, order_room, role_in_room
-from policies.vocabulary import CommandId, EntryKind, OrderId, Role, RoomId, RoomKind, Seq, UserId
+from policies.room import (
+    Party,
+    RoomFacts,
+    decide_message,
+    dispute_of,
+    dispute_room,
+    may_write,
+    order_room,
+    role_in_room,
+    staff_room,
+)
+from policies.vocabulary import CommandId, DisputeId, EntryKind, OrderId, Role, RoomId, RoomKind, Seq, UserId
 
 BUYER, SELLER, STRANGER = UserId("buyer-1"), UserId("seller-1"), UserId("somebody")
 ROOM = RoomFacts(
@@ -35,6 +45,18 @@ def decide(
 
 def test_an_order_room_is_named_after_its_order() -> None:
     assert order_room(OrderId("4711")) == "order-4711"
+
+
+@pytest.mark.parametrize(
+    ("kind", "room", "dispute"),
+    [
+        (RoomKind.ORDER, order_room(OrderId("4711")), None),
+        (RoomKind.DISPUTE, dispute_room(DisputeId("0a1b")), "0a1b"),
+        (RoomKind.STAFF, staff_room(DisputeId("0a1b")), "0a1b"),
+    ],
+)
+def test_the_rooms_of_a_dispute_name_it(kind: RoomKind, room: RoomId, dispute: str | None) -> None:
+    assert dispute_of(replace(ROOM, id=room, kind=kind)) == dispute
 
 
 @pytest.mark.parametrize(
