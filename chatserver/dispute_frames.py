@@ -175,6 +175,26 @@ class NoteAdd(DisputeCommand):
     text: str
 
 
+DisputeChange = (
+    ProposalMake
+    | ProposalAccept
+    | ProposalReject
+    | ProposalWithdraw
+    | FulfillmentMark
+    | FulfillmentConfirm
+    | DisputeEscalate
+    | DisputeClose
+    | DisputeReopen
+    | DisputeAppeal
+    | AgentJoin
+    | AgentLeave
+    | EvidenceRequest
+    | DecisionRecommend
+    | DecisionIssue
+)
+"""What writes to the dispute itself."""
+
+
 # What a reader sees of a dispute
 
 
