@@ -50,7 +50,12 @@ STOP_S: Final = 4.5
 POLL_S: Final = 0.05
 SECRETS_FILE: Final = "secrets.json"
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-DEV_DEFAULTS: Final[Mapping[str, Any]] = {"allowed_origins": ["*"], "drain_s": 2.0, "log_format": "console"}
+DEV_DEFAULTS: Final[Mapping[str, Any]] = {
+    "allowed_origins": ["*"],
+    "drain_s": 2.0,
+    "log_format": "console",
+    "webhook_private_targets": True,
+}
 """Instead of the settings' own defaults; the environment is stronger."""
 
 Say = Callable[[str], None]

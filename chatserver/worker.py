@@ -26,6 +26,9 @@ from chatserver.hub.announcer import Announcer
 from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.integrity import IntegrityCheck
 from chatserver.settings import Settings
+from chatserver.webhooks.courier import Courier
+from chatserver.webhooks.metrics import CourierMetrics
+from chatserver.webhooks.setup import courier
 from policies.entry import Entry
 from policies.errors import Unavailable
 from storage.checkpoints import Checkpoints
@@ -75,6 +78,7 @@ class WorkerMetrics:
         self.breaks = Counter("dispute_chat_record_breaks", breaks, registry=registry)
         told = "Publications to the hubs: published, dropped, failed."
         self._told = Counter("dispute_chat_worker_publications", told, ("event",), registry=registry)
+        self.courier = CourierMetrics(registry)
 
     # What the announcer reports
 
@@ -209,6 +213,7 @@ class Parts:
     announce: Callable[[Sequence[Entry]], None]
     random: SystemRandom
     metrics: WorkerMetrics
+    courier: Courier
 
 
 def jobs(parts: Parts) -> list[Job]:
@@ -227,7 +232,10 @@ def jobs(parts: Parts) -> list[Job]:
     async def follow_sandbox() -> None:
         parts.clock.offset = max(parts.clock.offset, await sandbox.offset())
 
-    found = [Job("integrity", settings.integrity_every_s, check_integrity)]
+    found = [
+        Job("integrity", settings.integrity_every_s, check_integrity),
+        Job("webhooks", settings.webhook_every_s, parts.courier.round, shared=True),
+    ]
     if settings.sandbox:
         found.append(Job("sandbox clock", SANDBOX_CLOCK_S, follow_sandbox, shared=True))
     return found
@@ -277,7 +285,8 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
             clock.offset = await SandboxClock(database).offset()
         commit = GroupCommit(database)
         try:
-            yield Parts(settings, database, clock, RoomLog(database, commit), announce, random, metrics)
+            async with courier(settings, database, clock, random, metrics.courier) as sending:
+                yield Parts(settings, database, clock, RoomLog(database, commit), announce, random, metrics, sending)
         finally:
             await commit.close()
 

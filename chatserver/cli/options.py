@@ -44,6 +44,7 @@ def configuration(config: Path | None, data: Path | None = None, **options: Any)
         "s3_url": instance.s3_url,
         "jwt_secret": instance.jwt_secret,
         "sandbox": True,
+        "webhook_private_targets": True,
         "data_dir": data,
     }
     return load(os.environ, config, {**of_instance, **given}, options_origin=f"option or {data}/dev.json")

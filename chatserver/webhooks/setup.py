@@ -1,0 +1,65 @@
+"""The parts of the webhooks, made from the settings."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from random import Random
+from secrets import token_hex
+
+from chatserver.clock import Clock, SystemClock
+from chatserver.settings import Settings
+from chatserver.webhooks.courier import Courier, CourierParts
+from chatserver.webhooks.guard import Guard
+from chatserver.webhooks.metrics import CourierMetrics
+from chatserver.webhooks.retries import Retries
+from chatserver.webhooks.sender import Sender
+from storage.client import Database
+from storage.deliveries import Deliveries
+from storage.webhooks import Webhooks
+
+
+def sender(settings: Settings) -> Sender:
+    """What sends, bounded as the settings say; to be closed after use."""
+    return Sender(
+        Guard(private=settings.webhook_private_targets),
+        timeout_s=settings.webhook_timeout_s,
+        agent=f"dispute-chat-server/{version('dispute-chat-server')}",
+        ca_file=settings.webhook_ca_file,
+    )
+
+
+def deliveries(settings: Settings, database: Database) -> Deliveries:
+    """The deliveries, kept as long as the settings say."""
+    return Deliveries(database, timedelta(seconds=settings.webhook_keep_s))
+
+
+@asynccontextmanager
+async def courier(
+    settings: Settings, database: Database, clock: Clock, random: Random, metrics: CourierMetrics
+) -> AsyncIterator[Courier]:
+    """A courier; what it has under way is broken off and given back at the end."""
+    async with sender(settings) as sending:
+        made = Courier(
+            CourierParts(
+                webhooks=Webhooks(database),
+                deliveries=deliveries(settings, database),
+                sender=sending,
+                retries=Retries(
+                    timedelta(seconds=settings.webhook_retry_first_s),
+                    timedelta(seconds=settings.webhook_retry_longest_s),
+                    timedelta(seconds=settings.webhook_retry_for_s),
+                ),
+                clock=clock,
+                real=SystemClock(),
+                token=lambda: token_hex(8),
+                uniform=random.uniform,
+                metrics=metrics,
+                timeout_s=settings.webhook_timeout_s,
+                concurrency=settings.webhook_concurrency,
+            )
+        )
+        try:
+            yield made
+        finally:
+            await made.stop()
