@@ -1,0 +1,113 @@
+"""The PDF form: a case file, set by Typst.
+
+A text is only ever data to the typesetter, so none of it can be taken for markup. The same case file, with the same
+fonts, gives the same bytes.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any, Final
+
+import orjson
+import typst
+
+from chatserver.transcript.case_file import CaseFile
+from chatserver.transcript.presentation import HASH_SHOWN, Item, days, front_page, hashes
+from chatserver.transcript.text import breakable, is_right_to_left
+from chatserver.transcript.wording import Fact
+
+BODY_FONT: Final = "Libertinus Serif"
+"""Comes with Typst: Latin, Greek, Cyrillic and Hebrew. What it cannot draw is looked for in all other fonts."""
+
+
+def render_pdf(case: CaseFile, fonts: Sequence[str] = (), *, system_fonts: bool = True) -> bytes:
+    """The case file as PDF 1.7, tagged for assistive technology.
+
+    Args:
+        fonts: folders with further fonts, for scripts that Typst's own fonts do not have.
+        system_fonts: whether to use those installed on this machine too.
+
+    Raises:
+        typst.TypstError: it could not be set, which no text should be able to bring about.
+    """
+    source = (files("chatserver.transcript") / "templates" / "case_file.typ").read_bytes()
+    pdf = typst.compile(
+        source,
+        font_paths=list(fonts),
+        ignore_system_fonts=not system_fonts,
+        sys_inputs={"case": orjson.dumps(_data(case)).decode()},
+        format="pdf",
+        timestamp=case.cover.generated_at.replace(microsecond=0),
+    )
+    assert isinstance(pdf, bytes)
+    return pdf
+
+
+def _data(case: CaseFile) -> dict[str, Any]:
+    """What the template prints."""
+    front = front_page(case)
+    chains = (case.main, *case.annexes)
+    at: datetime = case.cover.generated_at.astimezone(UTC)
+    made = {fact.label: fact.value for fact in front.made}
+    return {
+        "title": breakable(front.title),
+        "subtitle": breakable(front.subtitle),
+        "as_seen_by": breakable(made["As seen by"]),
+        "generated_at": made["Generated"],
+        "generated": {name: getattr(at, name) for name in ("year", "month", "day", "hour", "minute", "second")},
+        "head": case.cover.main.head.hash.hex()[:HASH_SHOWN],
+        "fonts": [BODY_FONT],
+        "made": _facts(front.made),
+        "groups": [
+            {"title": group.title, "text": _paragraphs(group.text), "facts": _facts(group.facts)}
+            for group in front.groups
+        ],
+        "parts": [
+            {
+                "title": heading.title,
+                "span": breakable(f"Room {heading.room}. {heading.span}"),
+                "head": heading.head,
+                "days": [
+                    {"name": day.name, "items": [_item(item) for item in day.items]}
+                    for day in days(chain.entries, case.cover, chain.span)
+                ],
+            }
+            for heading, chain in zip(front.sections, chains, strict=True)
+        ],
+        "hashes": [
+            {"title": title, "rows": [f"{seq:>6}  {digest}" for seq, digest in rows]} for title, rows in hashes(chains)
+        ],
+    }
+
+
+def _item(item: Item) -> dict[str, Any]:
+    return {
+        "seq": item.seq,
+        "time": item.time,
+        "author": breakable(item.author),
+        "role": item.role,
+        "side": item.side,
+        "tone": item.tone,
+        "title": breakable(item.title),
+        "text": _paragraphs(item.text),
+        "facts": _facts(item.facts),
+        "mark": item.mark,
+        "short_hash": item.short_hash,
+    }
+
+
+def _facts(facts: Iterable[Fact]) -> list[dict[str, Any]]:
+    return [{"label": breakable(fact.label), "value": _paragraphs(fact.value)} for fact in facts]
+
+
+def _paragraphs(text: str) -> list[dict[str, Any]]:
+    """Lines of the same direction together: the typesetter takes one direction for a paragraph."""
+    paragraphs: list[dict[str, Any]] = []
+    for line in breakable(text).split("\n") if text else ():
+        right_to_left = is_right_to_left(line)
+        if paragraphs and (paragraphs[-1]["rtl"] is right_to_left or not line.strip()):
+            paragraphs[-1]["text"] += "\n" + line
+        else:
+            paragraphs.append({"rtl": right_to_left, "text": line})
+    return paragraphs
