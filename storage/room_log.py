@@ -7,7 +7,7 @@ from typing import Any, Final
 from pymongo.errors import BulkWriteError
 
 from policies.entry import Entry
-from policies.vocabulary import CommandId, RoomId, Seq, UserId
+from policies.vocabulary import CommandId, EntryKind, RoomId, Seq, UserId
 from storage.chain import Head, genesis
 from storage.client import Database, Session
 from storage.commit import GroupCommit, Outcome, append_failure
@@ -138,6 +138,11 @@ class RoomLog:
         ):
             yield found["room"]
             query = {"room": {"$gt": found["room"]}}
+
+    async def has_message_of(self, room: RoomId, author: UserId) -> bool:
+        """Whether somebody has said something in a room."""
+        query = {"room": room, "author.id": author, "kind": EntryKind.MESSAGE.value}
+        return await self._entries.find_one(query, projection={"_id": 1}) is not None
 
     # Erasing
 
