@@ -9,11 +9,12 @@ import httpx
 
 from chatserver import demo, instance
 from policies.errors import BadRequest, ChatError, NotFound, Unauthenticated, Unavailable
-from policies.room import order_room
-from policies.vocabulary import OrderId
+from policies.room import dispute_room, order_room
+from policies.vocabulary import DisputeId, OrderId
 
 ROLES: Final = ("buyer", "seller", "agent")
 _ORDER_PREFIX: Final = order_room(OrderId(""))
+_DISPUTE_PREFIX: Final = dispute_room(DisputeId(""))
 _ID_CHARS_REFUSED: Final = frozenset("/?#%")
 TIMEOUT_S: Final = 5.0
 
@@ -32,21 +33,18 @@ async def of_instance(data: Path, role: str, room: str | None) -> Target:
     """A room of the development instance that runs on a folder, as one of its people.
 
     Args:
-        role: buyer or seller (of the room's order), or agent.
+        role: buyer or seller (of the room's order or dispute), or agent.
         room: the room's id; None: the demo order's room.
 
     Raises:
         NoInstance: there is none.
-        ChatError: it does not answer, or does not know the order.
+        ChatError: it does not answer, or does not know the room.
     """
     running = instance.read(data)
     name = room if room is not None else order_room(OrderId(running.demo.order_id))
     person: dict[str, Any] = dict(demo.PEOPLE[role])
-    if role != "agent" and name.startswith(_ORDER_PREFIX):
-        order_id = name.removeprefix(_ORDER_PREFIX)
-        if not order_id or _ID_CHARS_REFUSED & set(order_id):
-            raise BadRequest("This cannot be a room's id.")
-        party = (await _order(running, order_id))[role]
+    if role != "agent" and (path := _subject(name)) is not None:
+        party = (await _ask(running, "GET", path, headers={"Authorization": f"Bearer {running.api_key}"}))[role]
         person = {"sub": party["id"], "name": party["name"]}
 
     async def provide() -> str:
@@ -56,9 +54,15 @@ async def of_instance(data: Path, role: str, room: str | None) -> Target:
     return Target(running.base_url, name, token_provider=provide)
 
 
-async def _order(running: instance.Instance, order_id: str) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {running.api_key}"}
-    return await _ask(running, "GET", f"/v1/orders/{order_id}", headers=headers)
+def _subject(room: str) -> str | None:
+    """Where to read who the parties of a room are."""
+    for prefix, path in ((_ORDER_PREFIX, "/v1/orders/"), (_DISPUTE_PREFIX, "/v1/disputes/")):
+        if room.startswith(prefix):
+            name = room.removeprefix(prefix)
+            if not name or _ID_CHARS_REFUSED & set(name):
+                raise BadRequest("This cannot be a room's id.")
+            return path + name
+    return None
 
 
 async def _ask(running: instance.Instance, method: str, path: str, **options: Any) -> dict[str, Any]:

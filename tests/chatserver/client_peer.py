@@ -12,11 +12,16 @@ import orjson
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
-from chatserver.client import ChatClient
+from chatserver import protocol
+from chatserver.client import ChatClient, Room
+from chatserver.frame_examples import EXAMPLES
 from chatserver.protocol import PATH, SUBPROTOCOL
 
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC).isoformat()
 ROOM = "order-1"
+DISPUTE_CHANGED: dict[str, Any] = EXAMPLES[protocol.DisputeNow]
+DISPUTE: dict[str, Any] = DISPUTE_CHANGED["dispute"]
+DISPUTE_ROOM: str = DISPUTE_CHANGED["room"]
 WAIT_S = 10.0
 """Longest wait of a test for what should happen at once."""
 
@@ -179,3 +184,19 @@ async def meeting(peer: Peer, **options: Any) -> AsyncIterator[tuple[ChatClient,
         yield client, wire
     finally:
         await client.close()
+
+
+def joined_dispute(**fields: Any) -> dict[str, Any]:
+    actions = DISPUTE_CHANGED["available_actions"]
+    case = {"kind": "dispute", "dispute": DISPUTE, "available_actions": actions}
+    return joined(room=DISPUTE_ROOM, **(case | fields))
+
+
+@asynccontextmanager
+async def in_dispute(peer: Peer, **fields: Any) -> AsyncIterator[tuple[ChatClient, Room, Wire]]:
+    """A client that has joined the room of a dispute."""
+    async with meeting(peer) as (client, wire):
+        joining = asyncio.create_task(client.join(DISPUTE_ROOM))
+        frame = await wire.receive("join")
+        await wire.send(joined_dispute(id=frame["id"], **fields))
+        yield client, await joining, wire
