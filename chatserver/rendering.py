@@ -30,18 +30,27 @@ def render(entry: Entry, viewer_id: UserId | None, viewer_role: Role | None) -> 
         viewer_id: the reading user; None for the marketplace's back end.
         viewer_role: the reader's role in this room; ``system`` for the marketplace's back end.
     """
+    rendered = whole(entry)
+    if not is_whole(entry, viewer_id, viewer_role):
+        rendered["body"] = {}
+    if is_author(entry, viewer_id):
+        rendered["command_id"] = entry.command_id
+    return rendered
+
+
+def whole(entry: Entry) -> dict[str, Any]:
+    """An entry as those see it who may see all of it, without the command id, which is for its author."""
+    author = entry.author
     rendered: dict[str, Any] = {
         "seq": entry.seq,
         "id": entry.id,
         "kind": entry.kind._value_,
-        "author": {"id": entry.author.id, "role": entry.author.role._value_, "name": entry.author.name},
+        "author": {"id": author.id, "role": author.role._value_, "name": author.name},
         "at": rfc3339(entry.at),
-        "body": dict(entry.body) if is_whole(entry, viewer_id, viewer_role) else {},
+        "body": dict(entry.body),
     }
     if entry.visibility is Visibility.WITHHELD:
         rendered["withheld"] = True
-    if entry.erased:
+    if entry.salt is None:
         rendered["erased"] = True
-    if is_author(entry, viewer_id):
-        rendered["command_id"] = entry.command_id
     return rendered

@@ -315,11 +315,12 @@ class Hub:
     def _on_partition(self, message: dict[str, Any]) -> None:
         for fields in message.get("entries", ()):
             publication = Publication.from_fields(fields)
+            room = publication.room
             if self._relay.pending:
                 self._relay.on_published(publication)
-            if (writer := self._writers.get(publication.room)) is not None:
+            if (writer := self._writers.get(room)) is not None:
                 writer.learn_head(publication.seq)
-            if (live := self.live.get(publication.room)) is not None:
+            if (live := self.live.get(room)) is not None:
                 self.take(live, (publication,))
         for item in message.get("presence", ()):
             if (live := self.live.get(item[0])) is not None:

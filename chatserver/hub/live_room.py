@@ -92,10 +92,12 @@ class LiveRoom:
         for membership in tuple(self.members.values()):
             position = membership.position
             fresh = position.deliver(run)
-            for publication in fresh:
-                membership.send(publication.frame_for(membership.user_id, membership.role))
-            delivered += len(fresh)
-            if position.lost:
+            if fresh:
+                user_id, role, send = membership.user_id, membership.role, membership.send
+                for publication in fresh:
+                    send(publication.frame_for(user_id, role))
+                delivered += len(fresh)
+            elif position.lost:
                 self.resync(membership)
         return delivered
 

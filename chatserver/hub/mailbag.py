@@ -34,7 +34,13 @@ class Mailbag:
         """Send an item along."""
         if not self._items:
             self._call_soon(self._send)
-        self._items.setdefault(channel, {}).setdefault(kind, []).append(item)
+        kinds = self._items.get(channel)
+        if kinds is None:
+            self._items[channel] = {kind: [item]}
+        elif kind in kinds:
+            kinds[kind].append(item)
+        else:
+            kinds[kind] = [item]
 
     def is_own(self, payload: bytes) -> bool:
         """Whether a payload came back from the bus to the process that sent it."""

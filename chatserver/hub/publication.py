@@ -1,12 +1,12 @@
 """An entry on its way from the log to the sockets: encoded once, shared by everyone who may see the same of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from chatserver.hub.socket import text_frame
-from chatserver.rendering import render
+from chatserver.rendering import whole
 from policies.entry import Entry
 from policies.vocabulary import STAFF, Role, RoomId, Visibility
 
@@ -64,17 +64,18 @@ class Publication:
     @classmethod
     def of(cls, entry: Entry) -> "Publication":
         """The publication of an entry that is in the log."""
-        whole = render(entry, None, Role.SYSTEM)
+        seen = whole(entry)
+        author = entry.author
         return cls(
             entry.room,
             entry.seq,
-            whole["kind"],
-            "" if entry.author.role is Role.SYSTEM else entry.author.id,
+            seen["kind"],
+            "" if author.role is Role.SYSTEM else author.id,
             entry.command_id,
             entry.visibility is Visibility.WITHHELD,
-            whole["id"],
-            whole["at"],
-            orjson.dumps({"type": "entry", "room": entry.room, "entry": whole}),
+            seen["id"],
+            seen["at"],
+            orjson.dumps({"type": "entry", "room": entry.room, "entry": seen}),
         )
 
     def frame_for(self, user_id: str, role: Role) -> bytes:
@@ -93,6 +94,11 @@ class Publication:
         if self._whole is None:
             self._whole = text_frame(self.json)
         return self._whole
+
+    def holds(self, body: Mapping[str, Any]) -> bool:
+        """Whether this is the entry's content. Mostly seen without reading the JSON: a body stands last in it unless
+        something is said of the whole entry, and no text can look like the end of one, for its quotes are escaped."""
+        return self.json.endswith(b'"body":' + orjson.dumps(body) + b"}}") or self.body() == body
 
     def body(self) -> dict[str, Any]:
         """The entry's content."""

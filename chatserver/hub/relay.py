@@ -81,7 +81,7 @@ class Relay:
         """An entry arrived from another process: perhaps it answers one of ours."""
         key = (publication.room, publication.author_id, publication.command_id)
         waiting = self._pending.get(key)
-        if waiting and publication.body() == message_body(waiting[0]):
+        if waiting and publication.holds(message_body(waiting[0])):
             del self._pending[key]
             answer = Written(publication.seq, publication.entry_id, publication.at, duplicate=False)
             for submission in waiting:

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from chatserver.clock import Clock
 from chatserver.hub.publication import Publication
@@ -37,8 +37,7 @@ else wrote, so only a room under attack by many processes gets here."""
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A command's entry, durable in the log."""
 
     seq: int
@@ -190,11 +189,11 @@ class RoomWriter:
                 submission.done(ChatError("the message could not be stored"))
             self._next()
             return
-        appended = entries[: outcome.appended]
+        appended = entries if outcome.failure is None else entries[: outcome.appended]
         if appended:
             self._head = head_of(appended[-1])
             for publication, (submission, _) in zip(self._desk.publish(appended), taken, strict=False):
-                submission.done(Written(publication.seq, publication.entry_id, publication.at, duplicate=False))
+                submission.done(Written(publication.seq, publication.entry_id, publication.at, False))
         if outcome.failure is not None:
             self._recover(outcome.failure, taken[outcome.appended :])
         self._next()
