@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-GROWTH: Final = 3
+GROWTH: Final = 3.0
 """Each pause is so many times the one before: an endpoint that is only restarting gets its event within seconds, one
 that is down is asked a few times a day."""
 SPREAD: Final = 0.2
 """Pauses vary by this part, so that what failed together does not come back together."""
+_GROWN: Final = 40
+"""Nothing grows for longer: it would be beyond any calendar."""
 LEAST_ATTEMPTS: Final = 5
 """An event that waited behind another one for all of its time is still tried so often."""
 
@@ -42,7 +44,8 @@ class Retries:
         Returns:
             A time; the last attempt is made at the very end of ``lasting``. None after that: the event is parked.
         """
-        grown = min(self.first * int(GROWTH ** min(attempts - 1, 40)), self.longest) * (1 + SPREAD * spread)
+        seconds = self.first.total_seconds() * GROWTH ** min(attempts - 1, _GROWN)
+        grown = timedelta(seconds=min(seconds, self.longest.total_seconds())) * (1 + SPREAD * spread)
         again = now + max(grown, min(asked, self.longest))
         if attempts < LEAST_ATTEMPTS:
             return again
