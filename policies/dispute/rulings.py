@@ -1,0 +1,148 @@
+"""What agents recommend and decide, who has to be heard first, and the one appeal."""
+
+from datetime import datetime
+from typing import Any
+
+from policies.dispute import checks
+from policies.dispute.commands import Decide, FileAppeal, Recommend
+from policies.dispute.ending import resolve
+from policies.dispute.mediation import give_up_claim_of
+from policies.dispute.plan import Plan
+from policies.dispute.settling import settlement_body
+from policies.dispute.state import Dispute, Rule, Ruling
+from policies.entry import Author, Draft
+from policies.errors import BadRequest
+from policies.instant import rfc3339
+from policies.vocabulary import EntryKind, Outcome, Role, Stage, Status, Visibility
+
+RULED = frozenset({Outcome.BUYER_FAVOR, Outcome.SELLER_FAVOR, Outcome.COMPROMISE})
+"""What an agent may decide on."""
+
+
+def recommend(plan: Plan, command: Recommend) -> None:
+    """For the agent who decides; the parties see that there is one, not what it says."""
+    checks.require_case(plan.state, command.author)
+    body, _ = _ruling(plan.state, command)
+    kind = EntryKind.DECISION_RECOMMENDED
+    plan.add(Draft(command.author, command.command_id, kind, body, Visibility.WITHHELD))
+
+
+def decide_case(plan: Plan, command: Decide) -> None:
+    state, author = plan.state, command.author
+    checks.require_case(state, author)
+    if state.appeal is not None and state.appeal.against == author.id:
+        checks.refuse("another_agent", "An appeal is decided by another agent.")
+    if state.status is Status.AWAITING_FULFILLMENT:
+        due_at = None if state.fulfillment is None else state.fulfillment.fulfill_by
+        checks.refuse(
+            "awaiting_fulfillment", "The parties have agreed; what they agreed on is still due.", due_at=due_at
+        )
+    checks.require_unfrozen(state)
+    _require_heard(state, plan.now)
+    body, amount = _ruling(state, command)
+    _require_second_person(state, author, command, amount)
+    body["final"] = state.stage is Stage.APPEAL
+    if not body["final"]:
+        body["appeal_until"] = rfc3339(plan.now + state.terms.appeal_within)
+    seq = plan.write(author, command.command_id, EntryKind.DECISION_ISSUED, body)
+    resolve(plan, "decision", seq, command.outcome, command.resolution, amount)
+
+
+def appeal(plan: Plan, command: FileAppeal) -> None:
+    """Once, by whoever lost, with something new; decided by another agent, for good."""
+    state, author = plan.state, command.author
+    side = checks.require_party(author, "Only buyer and seller can appeal.")
+    decision = state.decision
+    if decision is not None and (state.appeal is not None or decision.final):
+        checks.refuse("appealed_already", "A decision can be appealed once.")
+    if decision is None or state.active or state.resolution is None or state.outcome is not decision.outcome:
+        checks.refuse("no_decision", "There is no decision to appeal.")
+    if state.deadline(Rule.APPEAL_WINDOW) is None:
+        checks.refuse("appeal_window", "The time to appeal is over.", closes_at=decision.at + state.terms.appeal_within)
+    if side not in losing_sides(decision.outcome):
+        checks.refuse("losing_party", "Only the side that the decision went against can appeal.")
+    reason = checks.text(command.reason, state.terms.note_chars, "reason")
+    evidence = checks.evidence_ids(command.evidence)
+    if not set(evidence) - set(decision.evidence):
+        checks.refuse("new_evidence_required", "An appeal needs evidence that the decision did not cite.")
+    answer_by = plan.now + state.terms.appeal_answer_within
+    body = {"reason": reason, "evidence": evidence, "answer_by": rfc3339(answer_by)}
+    plan.write(author, command.command_id, EntryKind.APPEAL_FILED, body)
+    give_up_claim_of(plan, decision.agent, "appealed")
+
+
+def losing_sides(outcome: Outcome) -> frozenset[Role]:
+    """Whom a decision went against; a compromise, both."""
+    if outcome is Outcome.BUYER_FAVOR:
+        return frozenset({Role.SELLER})
+    if outcome is Outcome.SELLER_FAVOR:
+        return frozenset({Role.BUYER})
+    return frozenset({Role.BUYER, Role.SELLER})
+
+
+def to_hear(state: Dispute, now: datetime) -> tuple[Role, datetime] | None:
+    """The side that still has to be heard, and until when its time runs; None when the case may be decided."""
+    if Role.SELLER not in state.heard and now <= state.attend_by:
+        return Role.SELLER, state.attend_by
+    waiting = [(request.due_at, request.of) for request in state.requests if not request.met and now <= request.due_at]
+    answer = state.deadline(Rule.APPEAL_ANSWER)
+    if answer is not None and state.appeal is not None and now <= answer.due_at:
+        waiting.append((answer.due_at, checks.other_side(state.appeal.side)))
+    if not waiting:
+        return None
+    due_at, side = max(waiting)
+    return side, due_at
+
+
+def _require_heard(state: Dispute, now: datetime) -> None:
+    waiting = to_hear(state, now)
+    if waiting is not None:
+        side, due_at = waiting
+        message = f"The {side.value} has not been heard yet and still has time to answer."
+        checks.refuse("right_to_be_heard", message, side=side.value, due_at=due_at)
+
+
+def _ruling(state: Dispute, command: Recommend | Decide) -> tuple[dict[str, Any], int | None]:
+    """The body of a ruling, and what it pays back."""
+    if command.outcome not in RULED:
+        message = "Decide in favour of the buyer, of the seller, or on a compromise."
+        raise BadRequest(message, details={"field": "outcome"})
+    order = state.order
+    amount = checks.paid_back(
+        command.resolution, command.amount, paid=order.amount, left=state.refundable, currency=order.currency
+    )
+    body: dict[str, Any] = {
+        "outcome": command.outcome.value,
+        "resolution": command.resolution.value,
+        **checks.money_body(amount, order.currency),
+        "reason_codes": checks.ids(
+            command.reason_codes, checks.REASON_CODES, checks.REASON_CODE_CHARS, "reason_codes", least=1
+        ),
+        "statement": checks.text(command.statement, state.terms.note_chars, "statement"),
+        "evidence": checks.evidence_ids(command.evidence),
+    }
+    return body, amount
+
+
+def _require_second_person(state: Dispute, author: Author, command: Decide, amount: int | None) -> None:
+    """A decision that moves much money needs another agent's recommendation of the same."""
+    limit = state.terms.second_person_above.get(state.order.currency)
+    if limit is None or _moved(state, amount) <= limit:
+        return
+    said = state.recommendation
+    if said is not None and said.agent != author.id and _equal(said, command, amount):
+        return
+    message = "A decision about this much money needs an equal recommendation by another agent first."
+    checks.refuse("second_person", message, limit=limit, currency=state.order.currency)
+
+
+def _equal(said: Ruling, command: Decide, amount: int | None) -> bool:
+    return (said.outcome, said.resolution, said.amount) == (command.outcome, command.resolution, amount)
+
+
+def _moved(state: Dispute, amount: int | None) -> int:
+    """What a decision moves: what goes back to the buyer, or what is released when nothing does."""
+    if amount:
+        return amount
+    settlement = settlement_body(state, state.seq, 0, deferred=False)
+    return 0 if settlement is None else int(settlement["release"])

@@ -1,0 +1,58 @@
+"""Messages and evidence in a dispute room, as far as they change its state."""
+
+from typing import Any
+
+from policies.dispute import checks
+from policies.dispute.acts import is_real_act
+from policies.dispute.commands import AddEvidence, SendMessage
+from policies.dispute.plan import Plan
+from policies.dispute.state import Dispute
+from policies.plain import require_plain
+from policies.room import RoomFacts, decide_message
+from policies.vocabulary import PARTIES, EntryKind, RoomKind
+
+
+def send_message(plan: Plan, command: SendMessage) -> None:
+    """A message; the seller's first real one attends. Agents write while they hold the claim."""
+    state, author = plan.state, command.author
+    claimed = state.agent is not None and state.agent.id == author.id
+    draft = decide_message(
+        room_facts(state),
+        state.seq,
+        author,
+        command.command_id,
+        command.text,
+        command.reply_to,
+        max_chars=command.max_chars,
+        claimed=claimed,
+    )
+    real = is_real_act(command.text, state.seen)
+    seq = plan.add(draft)
+    if real:
+        plan.attended(author, "message", seq)
+
+
+def add_evidence(plan: Plan, command: AddEvidence) -> None:
+    """Evidence was verified. After the end too, as long as the room is open: an appeal needs new evidence."""
+    author = command.author
+    if author.role not in PARTIES:
+        checks.require_claimed(plan.state, author)
+    [evidence] = checks.evidence_ids([command.evidence])
+    body: dict[str, Any] = {**command.body, "evidence": evidence, "kind": command.kind.value}
+    require_plain(body)
+    seq = plan.write(author, command.command_id, EntryKind.EVIDENCE_ADDED, body)
+    plan.attended(author, "evidence", seq)
+
+
+def room_facts(state: Dispute) -> RoomFacts:
+    """What the rules of rooms need to know of a dispute's room."""
+    return RoomFacts(
+        state.room,
+        RoomKind.DISPUTE,
+        state.order.id,
+        state.buyer,
+        state.seller,
+        state.opened_at,
+        closed=state.closed,
+        unattended=state.attended_at is None,
+    )
