@@ -9,6 +9,10 @@ from policies.entry import Author, Draft
 from policies.vocabulary import EntryKind, Seq, Visibility
 
 
+class Unreplayable(Exception):
+    """The entries do not say what the state is: they do not begin with an opening, or content was erased."""
+
+
 class Fact(Protocol):
     """An entry of a dispute room; ``policies.entry.Entry`` is one."""
 

@@ -47,6 +47,10 @@ PAUSED_WHILE_FROZEN: Final = frozenset(Rule) - {Rule.PROPOSAL_EXPIRY, Rule.EVIDE
 """What would escalate, close or ask for money waits for the bank; time to answer runs on."""
 
 
+TALKS: Final = frozenset({Rule.SELLER_ATTEND, Rule.NO_UPDATE, Rule.FULFILL_BY, Rule.FULFILLMENT_CONFIRM})
+"""What brings support in when it passes, and ends when support is in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """Something is due. ``started_at`` is what it counts from, ``moved_by`` the entry that last moved it (None: where
