@@ -308,9 +308,10 @@ class Collection:
         deleting = self._collection.delete_many(query, session=session)
         return int((await self._run(deleting, session)).deleted_count)
 
-    async def bulk_write(self, writes: Sequence[Any], *, session: Session = None) -> None:
+    async def bulk_write(self, writes: Sequence[Any], *, session: Session = None) -> int:
         """Independent writes (``pymongo.UpdateOne`` ...) in one round trip, in no particular order."""
-        await self._run(self._collection.bulk_write(writes, ordered=False, session=session), session)
+        written = await self._run(self._collection.bulk_write(writes, ordered=False, session=session), session)
+        return int(written.matched_count)
 
     async def create_indexes(self, indexes: Sequence[IndexModel]) -> None:
         """Takes as long as it takes."""

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from pymongo import UpdateOne
+
 from policies.dispute.evolve import evolve
 from policies.dispute.state import Dispute
+from policies.entry import Entry
 from policies.instant import instant
 from policies.vocabulary import DisputeId, OrderId, Seq, Stage, Status, UserId
 from storage.chain import Head, head_of
@@ -122,6 +125,20 @@ class Disputes:
             raise LookupError(f"dispute {dispute}: entry {state.seq} of its room is missing")
         return Current(state, stored.told, head, stored.dispute.seq)
 
+    async def current_of(self, disputes: Collection[DisputeId], limit: int) -> list[Current]:
+        """``current`` of several disputes, in two queries.
+
+        Args:
+            disputes: up to 1,000.
+            limit: most entries to read. A dispute for which they do not suffice is left out, and so is one whose record
+                is faulty, or that does not exist: ask for it alone.
+        """
+        found = await self._disputes.find({"_id": {"$in": list(disputes)}}, projection={"state": 1, "told": 1})
+        stored = [each for document in found if (each := _try_decode(document)) is not None]
+        entries = await self._log.read_from({each.dispute.room: each.dispute.seq for each in stored}, limit)
+        read = ((each, entries.get(each.dispute.room)) for each in stored)
+        return [made for each, run in read if run and (made := _try_follow(each, run)) is not None]
+
     async def of_order(self, order: OrderId) -> list[Dispute]:
         """The disputes of an order, those opened first before the others."""
         return await self._find({"order_id": order}, sort=[("opened_at", 1)])
@@ -178,6 +195,35 @@ class Disputes:
         found = await self._disputes.find_one(query, projection={"next_at": 1}, sort=[("next_at", 1)])
         return None if found is None else found["next_at"]
 
+    async def put_aside(
+        self, dispute: DisputeId, claimant: str, now: datetime, pauses: Sequence[timedelta]
+    ) -> timedelta:
+        """Look at a dispute again some time later, because looking at it has failed: each time in a row later.
+
+        Args:
+            dispute: one that was claimed; if it has been written since, it is not put aside.
+            claimant: by whom.
+            now: when it failed.
+            pauses: by how many times it has failed in a row; the last one holds from then on.
+
+        Returns:
+            The pause.
+        """
+        found = await self._disputes.find_one({"_id": dispute}, projection={"faults": 1})
+        faults = 0 if found is None else int(found.get("faults", 0))
+        pause = pauses[min(faults, len(pauses) - 1)]
+        later = {"next_at": instant(now + pause), "faults": faults + 1}
+        await self._disputes.update_one({"_id": dispute, "claimed_by": claimant}, {"$set": later})
+        return pause
+
+    async def put_each_later(self, currents: Sequence[Current]) -> None:
+        """``put_later`` for several disputes, in one round trip."""
+        if currents:
+            writes = [
+                UpdateOne({"_id": each.dispute.id, "seq": each.saved}, _update(each.dispute)) for each in currents
+            ]
+            await self._disputes.bulk_write(writes)
+
     async def put_later(self, dispute: Dispute, saved: Seq) -> None:
         """Bring a snapshot up to plain messages that came after it, when a look at the dispute found nothing to do.
 
@@ -205,6 +251,15 @@ class Disputes:
         update["$set"]["told"] = told
         return await self._disputes.update_one(query, update, session=session) == 1
 
+    async def advance_each(self, disputes: Sequence[tuple[Dispute, int]], session: Session) -> bool:
+        """``advance`` for several disputes, each with its ``told``. If it is not true of all, abort the transaction."""
+        writes = []
+        for dispute, told in disputes:
+            update = _update(dispute)
+            update["$set"]["told"] = told
+            writes.append(UpdateOne({"_id": dispute.id, "seq": {"$lt": dispute.seq}}, update))
+        return await self._disputes.bulk_write(writes, session=session) == len(writes)
+
     async def _find(self, query: Mapping[str, Any], sort: Sequence[tuple[str, int]] | None = None) -> list[Dispute]:
         found = await self._disputes.find(query, projection={"state": 1}, sort=sort)
         return [decode_dispute(document["state"]) for document in found]
@@ -214,6 +269,26 @@ class Disputes:
             return {}
         found = await self._disputes.aggregate(counts_query(query))
         return dict.fromkeys(Status, 0) | {Status(each["status"]): each["count"] for each in found}
+
+
+def _try_decode(document: Mapping[str, Any]) -> Stored | None:
+    try:
+        return Stored(decode_dispute(document["state"]), document["told"])
+    except Exception:  # noqa: BLE001  (one faulty record must not keep the others from being read; alone, it is told)
+        return None
+
+
+def _try_follow(stored: Stored, entries: Sequence[Entry]) -> Current | None:
+    """The dispute as of the last of the entries, of which the first is the one that the snapshot stands at."""
+    state = stored.dispute
+    if entries[0].seq != state.seq:
+        return None
+    try:
+        for entry in entries[1:]:
+            state = evolve(state, entry)
+    except Exception:  # noqa: BLE001  (as above)
+        return None
+    return Current(state, stored.told, head_of(entries[-1]), stored.dispute.seq)
 
 
 def page_queries(query: DisputeQuery, cursor: str | None) -> list[dict[str, Any]]:
@@ -273,7 +348,7 @@ def _named(q: str) -> list[dict[str, Any]]:
 
 
 def _update(dispute: Dispute) -> dict[str, Any]:
-    update: dict[str, Any] = {"$set": _fields(dispute), "$unset": {"claimed_by": ""}}
+    update: dict[str, Any] = {"$set": _fields(dispute), "$unset": {"claimed_by": "", "faults": ""}}
     if dispute.next_at is None:
         update["$unset"]["next_at"] = ""
     return update

@@ -90,13 +90,7 @@ class Ledger:
         async def work(session: Session) -> None:
             if not await self.disputes.advance(after, current.told + len(events), session):
                 raise Overtaken
-            if (before.closed, before.attended_at) != (after.closed, after.attended_at):
-                unattended = after.attended_at is None
-                await self.rooms.set_state(after.room, closed=after.closed, unattended=unattended, session=session)
-            if before.active != after.active:
-                await self._tell_order(after, session)
-            if before.agent != after.agent:
-                await self._tell_claims(before, after, lapsed_at, session)
+            await self._tell_others(before, after, lapsed_at, session)
             await self.outbox.put(events, session)
 
         try:
@@ -107,6 +101,35 @@ class Ledger:
             details = {} if active is None else {"dispute": active}
             raise Conflict("The order cannot be in this dispute again.", details=details) from error
         return after
+
+    async def write_each(self, writes: Sequence[tuple[Current, Sequence[Entry]]]) -> None:
+        """``write`` for what the clock does in several disputes: in one transaction, all or none.
+
+        Raises:
+            AppendLost: in one of them somebody else wrote first; try them one by one.
+            Unavailable: the outcome is unknown.
+        """
+        followed = [(current, *_follow(current.dispute, entries, current.told)) for current, entries in writes]
+
+        async def work(session: Session) -> None:
+            states = [(after, current.told + len(events)) for current, after, events in followed]
+            if not await self.disputes.advance_each(states, session):
+                raise Overtaken
+            for current, after, _ in followed:
+                await self._tell_others(current.dispute, after, None, session)
+            await self.outbox.put([event for _, _, events in followed for event in events], session)
+
+        await self.log.append_each_with([entries for _, entries in writes], work)
+
+    async def _tell_others(self, before: Dispute, after: Dispute, lapsed_at: datetime | None, session: Session) -> None:
+        """What a change of a dispute means for its room, its order and its agent's claim."""
+        if (before.closed, before.attended_at) != (after.closed, after.attended_at):
+            unattended = after.attended_at is None
+            await self.rooms.set_state(after.room, closed=after.closed, unattended=unattended, session=session)
+        if before.active != after.active:
+            await self._tell_order(after, session)
+        if before.agent != after.agent:
+            await self._tell_claims(before, after, lapsed_at, session)
 
     async def _tell_order(self, after: Dispute, session: Session) -> None:
         order = after.order.id

@@ -87,6 +87,27 @@ async def test_entries_of_a_thousand_rooms_are_asked_in_one_query(log: RoomLog) 
         await log.read_at({**many, RoomId("one-more"): Seq(1)})
 
 
+async def test_what_follows_a_place_is_read_of_many_rooms_in_one_query(log: RoomLog) -> None:
+    rooms = [RoomId(f"order-{number}") for number in range(3)]
+    filled = {room: await fill(log, 3, room) for room in rooms}
+    places = {rooms[0]: Seq(3), rooms[1]: Seq(1), rooms[2]: Seq(4), RoomId("empty"): Seq(1)}
+    found = {rooms[0]: filled[rooms[0]][2:], rooms[1]: filled[rooms[1]]}
+    assert await log.read_from(places, 100) == found
+    assert await log.read_from({}, 100) == {}
+    with pytest.raises(ValueError, match="1001"):
+        await log.read_from({RoomId(str(number)): Seq(1) for number in range(HEADS_MAX + 1)}, 100)
+
+
+async def test_a_room_whose_entries_do_not_fit_is_left_out(log: RoomLog) -> None:
+    rooms = [RoomId("order-1"), RoomId("order-2")]
+    filled = {room: await fill(log, 3, room) for room in rooms}
+    places = dict.fromkeys(rooms, Seq(1))
+    assert await log.read_from(places, 7) == filled
+    for limit in (4, 6):  # with 6, nobody can know that nothing follows
+        assert await log.read_from(places, limit) == {rooms[0]: filled[rooms[0]]}
+    assert await log.read_from(places, 3) == {}
+
+
 async def test_find_names_room_author_and_command(log: RoomLog) -> None:
     [entry] = await fill(log, 1)
     assert await log.find(ROOM, BUYER.id, CommandId("1")) == entry
@@ -346,6 +367,32 @@ async def test_closing_does_not_wait_for_transactions_that_cannot_be_ended(
     started = time.monotonic()
     await silenced.close()
     assert time.monotonic() - started < 3
+
+
+async def test_entries_of_several_rooms_are_written_together_or_not_at_all(log: RoomLog, database: Database) -> None:
+    rooms = [RoomId("order-1"), RoomId("order-2")]
+    [first] = await fill(log, 1, rooms[0])
+    runs = [linked("b", "c", room=rooms[0], head=head_of(first)), linked("a", "b", room=rooms[1])]
+
+    async def work(session: Session) -> None:
+        await database.collection("meta").insert_one({"_id": "beside"}, session=session)
+
+    await fill(log, 1, rooms[1])
+    with pytest.raises(HeadMoved) as moved:
+        await log.append_each_with(runs, work)
+    assert (moved.value.room, moved.value.seq) == (rooms[1], 1)
+    assert seqs(await log.read_after(rooms[0], Seq(0), 10)) == [1]
+    assert await database.collection("meta").find_one({"_id": "beside"}) is None
+
+    runs[1] = linked("b", "c", room=rooms[1], head=await log.head(rooms[1]))
+    await log.append_each_with(runs, work)
+    assert [seqs(await log.read_after(room, Seq(0), 10)) for room in rooms] == [[1, 2, 3], [1, 2, 3]]
+    assert await database.collection("meta").find_one({"_id": "beside"}) is not None
+
+    behind = linked("d", room=rooms[1], head=head_of(linked("x", "y", "z", room=rooms[1])[-1]))
+    with pytest.raises(HeadMoved):
+        await log.append_each_with([linked("d", room=rooms[0], head=await log.head(rooms[0])), behind], nothing)
+    assert seqs(await log.read_after(rooms[0], Seq(0), 10)) == [1, 2, 3]
 
 
 # Erasing
