@@ -15,11 +15,11 @@ import structlog
 
 from chatserver.clock import Clock
 from chatserver.disputes.ledger import Ledger, StillHeld
-from chatserver.disputes.repeats import repeats
 from policies.dispute.commands import Command, LapseClaim, ReportEvent, Tick
 from policies.dispute.decide import decide
 from policies.dispute.opening import OpenDispute, open_dispute
 from policies.dispute.policy import Policy
+from policies.dispute.retries import same_command
 from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
 from policies.errors import ChatError, Conflict, NotFound, Unavailable
@@ -210,7 +210,7 @@ class Desk:
         if current is None:
             return None
         first = await self._ledger.log.find(current.dispute.room, command.author.id, command.command_id)
-        if first is None or not repeats(first, command):
+        if first is None or not _says_the_same(first, command):
             details = {"dispute": command.dispute}
             raise Conflict("This key was used to open a dispute that says something else.", details=details)
         return Opened(current.dispute, (), duplicate=True)
@@ -245,7 +245,7 @@ class Desk:
         except ChatError:
             # What is refused now may have been done before: then the first answer is the answer.
             first = await self._written_before(current, command)
-            if first is None or not repeats(first, command):
+            if first is None or not same_command(command, first):
                 raise
             return Ran((), current.dispute, duplicate=True, first=first)
         if not drafts:
@@ -267,7 +267,7 @@ class Desk:
         first = await self._written_before(current, command)
         if first is None:
             raise Unavailable("The first answer cannot be read yet.", retry_after_ms=200)
-        if not repeats(first, command):
+        if not same_command(command, first):
             raise Conflict("This command id was used for something else.", details={"seq": first.seq})
         return Ran((), await self.state(current.dispute.id), duplicate=True, first=first)
 
@@ -348,6 +348,18 @@ def keyed_id(order: OrderId, buyer: Author, key: str) -> DisputeId:
     """The id of the dispute that a buyer opens about an order under an Idempotency-Key."""
     named = f"{order}{KEY_SEPARATOR}{buyer.id}{KEY_SEPARATOR}{key}"
     return DisputeId(hashlib.sha256(named.encode()).hexdigest()[:DISPUTE_ID_CHARS])
+
+
+def _says_the_same(opened: Entry, command: OpenDispute) -> bool:
+    """Whether a dispute was opened by this very command. Of an erased entry nothing is left to compare."""
+    said: dict[str, Any] = {
+        "reason": command.reason.value,
+        "description": command.description,
+        "desired_resolution": command.desired_resolution.value,
+    }
+    if command.amount is not None:
+        said["amount"] = command.amount
+    return opened.erased or all(opened.body.get(name) == value for name, value in said.items())
 
 
 def _is_of(entry: Entry, command: Command) -> bool:
