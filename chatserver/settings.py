@@ -81,6 +81,21 @@ class Settings(BaseModel):
     queue_bytes: int = Field(1024 * 1024, ge=65536, description="Bytes that may wait for a slow client before 4002.")
     compression: bool = Field(False, description="Offer permessage-deflate; costs about 35 KiB a connection.")
 
+    # Case files
+    transcript_entries: int = Field(
+        10_000, ge=1, description="Most entries of a room whose case file is made as HTML or PDF; JSON has no limit."
+    )
+    transcript_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="Most bytes of text of a case file that is made as HTML or PDF."
+    )
+    transcript_presses: int = Field(1, ge=1, le=64, description="HTML and PDF case files a process makes at once.")
+    transcript_timeout_s: float = Field(60.0, gt=0, description="Longest time for making a PDF.")
+    transcript_memory_bytes: int = Field(
+        4 * 1024**3, ge=512 * 1024**2, description="Most memory (address space) for making a PDF."
+    )
+    transcript_fonts: list[str] = Field([], description="Folders with more fonts for PDFs.")
+    transcript_system_fonts: bool = Field(True, description="Use the fonts of the system for PDFs.")
+
     # Times
     heartbeat_s: float = Field(25.0, gt=0, description="Pause between pings.")
     heartbeat_timeout_s: float = Field(10.0, gt=0, description="How long a ping may stay unanswered.")

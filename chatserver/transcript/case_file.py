@@ -53,12 +53,13 @@ class Span:
 class Cover:
     """What a case file says before its entries: for whom, when, and which entries.
 
-    ``order`` is the order as plain data, None where it is not known.
+    ``order`` and ``dispute`` are plain data, as the wire tells them to the reader; None where there is none.
     """
 
     generated_at: datetime
     reader: Reader
     order: Mapping[str, Any] | None
+    dispute: Mapping[str, Any] | None
     main: Span
     annexes: tuple[Span, ...] = ()
 
@@ -73,12 +74,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    """A whole case file. ``dispute`` is the state of a dispute as plain data, None for other rooms."""
+    """A whole case file."""
 
     cover: Cover
     main: Chain
-    annexes: tuple[Chain, ...]
-    dispute: Mapping[str, Any] | None
+    annexes: tuple[Chain, ...] = ()
 
 
 def as_seen(entry: Entry, reader: Reader) -> Entry:

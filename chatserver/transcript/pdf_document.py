@@ -17,6 +17,7 @@ from chatserver.transcript.presentation import HASH_SHOWN, Item, days, front_pag
 from chatserver.transcript.text import breakable, is_right_to_left
 from chatserver.transcript.wording import Fact
 
+_TAB: Final = "    "
 BODY_FONT: Final = "Libertinus Serif"
 """Comes with Typst: Latin, Greek, Cyrillic and Hebrew. What it cannot draw is looked for in all other fonts."""
 
@@ -34,8 +35,7 @@ def render_pdf(case: CaseFile, fonts: Sequence[str] = (), *, system_fonts: bool 
     source = (files("chatserver.transcript") / "templates" / "case_file.typ").read_bytes()
     pdf = typst.compile(
         source,
-        font_paths=list(fonts),
-        ignore_system_fonts=not system_fonts,
+        font_paths=typst.Fonts(include_system_fonts=system_fonts, font_paths=list(fonts)),
         sys_inputs={"case": orjson.dumps(_data(case)).decode()},
         format="pdf",
         timestamp=case.cover.generated_at.replace(microsecond=0),
@@ -102,9 +102,9 @@ def _facts(facts: Iterable[Fact]) -> list[dict[str, Any]]:
 
 
 def _paragraphs(text: str) -> list[dict[str, Any]]:
-    """Lines of the same direction together: the typesetter takes one direction for a paragraph."""
+    """Lines of the same direction together: the typesetter takes one direction for a paragraph. It knows no tabs."""
     paragraphs: list[dict[str, Any]] = []
-    for line in breakable(text).split("\n") if text else ():
+    for line in breakable(text.replace("\t", _TAB)).split("\n") if text else ():
         right_to_left = is_right_to_left(line)
         if paragraphs and (paragraphs[-1]["rtl"] is right_to_left or not line.strip()):
             paragraphs[-1]["text"] += "\n" + line

@@ -91,9 +91,9 @@ def front_page(case: CaseFile) -> FrontPage:
     room = cover.main.room
     order = cover.order or {}
     title = shown_line(str(order.get("title", ""))) or f"Order {shown_line(room.order_id)}"
-    groups = [_parties(case), *([order_group(order)] if order else [])]
-    if case.dispute is not None:
-        groups += dispute_groups(case.dispute)
+    groups: list[Group] = [_parties(case), *([order_group(order)] if order else [])]
+    if cover.dispute is not None:
+        groups += dispute_groups(cover.dispute)
     return FrontPage(
         title=title,
         subtitle=_subtitle(case),
@@ -192,9 +192,10 @@ def _known_as(case: CaseFile) -> str:
 
 
 def _subtitle(case: CaseFile) -> str:
-    if case.dispute is None:
-        return f"Case file of order {shown_line(case.cover.main.room.order_id)}"
-    return f"Case file of dispute {shown_line(str(case.dispute.get('id', '')))}"
+    cover = case.cover
+    if cover.dispute is None:
+        return f"Case file of order {shown_line(cover.main.room.order_id)}"
+    return f"Case file of dispute {shown_line(str(cover.dispute.get('id', '')))}"
 
 
 def _name(author: Author, span: Span) -> str:

@@ -81,11 +81,11 @@ def read_case_file(content: bytes) -> CaseFile:
         generated_at=_time(document["generated_at"], "generated_at"),
         reader=Reader(_one_of(Role, reader["role"], "generated_for.role"), None if user is None else UserId(user)),
         order=_object(document["order"], "order") if "order" in document else None,
+        dispute=_object(document["dispute"], "dispute") if "dispute" in document else None,
         main=main.span,
         annexes=tuple(each.span for each in annexes),
     )
-    dispute = _object(document["dispute"], "dispute") if "dispute" in document else None
-    return CaseFile(cover, main, annexes, dispute)
+    return CaseFile(cover, main, annexes)
 
 
 def _chain(found: object, place: str) -> Chain:

@@ -77,8 +77,8 @@ def case_file(
     dispute: dict[str, Any] | None = None,
 ) -> CaseFile:
     main = chain(entries, room, reader)
-    cover = Cover(GENERATED, reader, order_facts(), main.span, tuple(each.span for each in annexes))
-    return CaseFile(cover, main, tuple(annexes), dispute)
+    cover = Cover(GENERATED, reader, order_facts(), dispute, main.span, tuple(each.span for each in annexes))
+    return CaseFile(cover, main, tuple(annexes))
 
 
 def order_facts() -> dict[str, Any]:

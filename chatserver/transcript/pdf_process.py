@@ -1,0 +1,38 @@
+"""The process that makes one PDF: the JSON form of a case file comes in, the PDF goes out.
+
+Arguments: most bytes of memory, most seconds of processor time, 1 or 0 for the system's fonts, folders with fonts.
+"""
+
+import resource
+import sys
+from typing import BinaryIO
+
+from chatserver.transcript.pdf import OUT_OF_MEMORY
+
+
+def main(arguments: list[str], source: BinaryIO, target: BinaryIO) -> int:
+    """Returns:
+    The exit code.
+    """
+    memory, seconds, system_fonts, *fonts = arguments
+    _limit(resource.RLIMIT_AS, int(memory))
+    _limit(resource.RLIMIT_CPU, int(seconds))
+    _limit(resource.RLIMIT_CORE, 0)
+    # Within the limits from here on: the typesetter's library alone is large.
+    from chatserver.transcript.pdf_document import render_pdf
+    from chatserver.transcript.reading import read_case_file
+
+    try:
+        target.write(render_pdf(read_case_file(source.read()), fonts, system_fonts=system_fonts == "1"))
+    except MemoryError:
+        return OUT_OF_MEMORY
+    return 0
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], sys.stdin.buffer, sys.stdout.buffer))
