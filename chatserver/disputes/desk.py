@@ -210,7 +210,7 @@ class Desk:
         if current is None:
             return None
         first = await self._ledger.log.find(current.dispute.room, command.author.id, command.command_id)
-        if first is None or not _says_the_same(first, command):
+        if first is None or not same_command(command, first):
             details = {"dispute": command.dispute}
             raise Conflict("This key was used to open a dispute that says something else.", details=details)
         return Opened(current.dispute, (), duplicate=True)
@@ -348,18 +348,6 @@ def keyed_id(order: OrderId, buyer: Author, key: str) -> DisputeId:
     """The id of the dispute that a buyer opens about an order under an Idempotency-Key."""
     named = f"{order}{KEY_SEPARATOR}{buyer.id}{KEY_SEPARATOR}{key}"
     return DisputeId(hashlib.sha256(named.encode()).hexdigest()[:DISPUTE_ID_CHARS])
-
-
-def _says_the_same(opened: Entry, command: OpenDispute) -> bool:
-    """Whether a dispute was opened by this very command. Of an erased entry nothing is left to compare."""
-    said: dict[str, Any] = {
-        "reason": command.reason.value,
-        "description": command.description,
-        "desired_resolution": command.desired_resolution.value,
-    }
-    if command.amount is not None:
-        said["amount"] = command.amount
-    return opened.erased or all(opened.body.get(name) == value for name, value in said.items())
 
 
 def _is_of(entry: Entry, command: Command) -> bool:
