@@ -1,0 +1,321 @@
+"""The S3-compatible store that evidence is kept in.
+
+The bytes of evidence go from the client to the store and back, never through the server: the server signs requests,
+each bound to one object, size, type and checksum. boto3 blocks, so every call runs in threads of its own, of which
+there are few: a slow store then holds up evidence and nothing else.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from policies.errors import Unavailable
+
+T = TypeVar("T")
+
+THREADS: Final = 8
+CHUNK_BYTES: Final = 1024 * 1024
+PAGE: Final = 1000
+"""Keys of one request, at most, by S3's API."""
+_GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
+_CHANGED: Final = frozenset({"412", "PreconditionFailed"})
+_OURS: Final = frozenset({"400", "403", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "SignatureDoesNotMatch"})
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStoreConfig:
+    """Where the store is.
+
+    Without keys the credentials come from boto3's chain: environment, files, the machine's or the pod's role.
+    ``path_style`` puts the bucket into the path; most stores that are not AWS need it.
+    """
+
+    bucket: str
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    path_style: bool = False
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that a client may send to the store as it is: with exactly these headers, and a body of the size and
+    checksum that they say."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What the store says of an object. ``etag`` changes when the content does; ``version`` where versions are kept."""
+
+    key: str
+    size: int
+    etag: str
+    version: str | None = None
+    modified_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part of an upload in parts that has arrived."""
+
+    number: int
+    size: int
+    etag: str
+
+
+class ObjectChanged(Exception):
+    """The object is another one than the one that was looked at, or gone."""
+
+
+class ObjectGone(ObjectChanged):
+    """There is no such object (any more)."""
+
+
+class StoreMisconfigured(Exception):
+    """The store refuses the server itself: credentials, bucket or region are wrong. Waiting will not help."""
+
+
+class ObjectStore:
+    """Objects of one bucket.
+
+    Every method that asks the store raises ``policies.errors.Unavailable`` when there is no answer in time, and
+    ``StoreMisconfigured`` when the store does not let the server in.
+
+    Args:
+        page: most keys that are listed or deleted by one request.
+    """
+
+    def __init__(self, config: ObjectStoreConfig, page: int = PAGE) -> None:
+        self._bucket = config.bucket
+        self._page = page
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
+        # Of one's own, because the default session is shared and is not safe to be made in several threads.
+        self._s3: Any = boto3.session.Session().client(
+            "s3",
+            endpoint_url=config.endpoint or None,
+            region_name=config.region,
+            aws_access_key_id=config.access_key,
+            aws_secret_access_key=config.secret_key,
+            config=Config(
+                # With a custom endpoint boto3 may otherwise presign in the old way, which binds no headers.
+                signature_version="s3v4",
+                s3={"addressing_style": "path" if config.path_style else "auto"},
+                connect_timeout=config.timeout_s,
+                read_timeout=config.timeout_s,
+                retries={"mode": "standard", "total_max_attempts": 2},
+                max_pool_connections=THREADS,
+                # Other stores than AWS do not know the checksums that boto3 adds by itself.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+
+    async def close(self) -> None:
+        """Let go of connections and threads."""
+        await asyncio.to_thread(self._threads.shutdown)
+        self._s3.close()
+
+    # Requests for clients
+
+    async def sign_put(self, key: str, *, content_type: str, size: int, sha256: bytes, expires_s: int) -> SignedRequest:
+        """An upload of one object that does not exist yet: of this type, size and SHA-256 and of no other."""
+        headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(size),
+            "x-amz-checksum-sha256": base64.b64encode(sha256).decode(),
+            "If-None-Match": "*",  # a second use of the same request fails
+        }
+        arguments = {
+            "ContentType": content_type,
+            "ContentLength": size,
+            "ChecksumSHA256": headers["x-amz-checksum-sha256"],
+            "IfNoneMatch": "*",
+        }
+        return SignedRequest("PUT", await self._sign("put_object", key, arguments, expires_s), headers)
+
+    async def sign_part(self, key: str, upload: str, number: int, *, size: int, expires_s: int) -> SignedRequest:
+        """An upload of one part, of this size. Sent again it replaces the part."""
+        arguments = {"UploadId": upload, "PartNumber": number, "ContentLength": size}
+        url = await self._sign("upload_part", key, arguments, expires_s)
+        return SignedRequest("PUT", url, {"Content-Length": str(size)})
+
+    async def sign_get(
+        self, key: str, *, content_type: str, disposition: str, expires_s: int, version: str | None = None
+    ) -> SignedRequest:
+        """A download, answered with this type and this ``Content-Disposition``."""
+        arguments = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
+        if version is not None:
+            arguments["VersionId"] = version
+        return SignedRequest("GET", await self._sign("get_object", key, arguments, expires_s), {})
+
+    async def _sign(self, operation: str, key: str, arguments: dict[str, Any], expires_s: int) -> str:
+        # In a thread as well: the credentials may have to be fetched first.
+        parameters = {"Bucket": self._bucket, "Key": key, **arguments}
+        sign = partial(self._s3.generate_presigned_url, operation, parameters, ExpiresIn=expires_s)
+        return str(await self._call(sign))
+
+    # Uploads in parts
+
+    async def begin_parts(self, key: str, content_type: str) -> str:
+        """Begin an upload in parts. Returns the store's name for it."""
+        answer = await self._call(
+            lambda: self._s3.create_multipart_upload(Bucket=self._bucket, Key=key, ContentType=content_type)
+        )
+        return str(answer["UploadId"])
+
+    async def parts(self, key: str, upload: str) -> list[StoredPart] | None:
+        """The parts that have arrived, by number; None when there is no such upload (any more)."""
+
+        def read() -> list[StoredPart]:
+            pages = self._s3.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
+            return [
+                StoredPart(part["PartNumber"], part["Size"], part["ETag"])
+                for page in pages
+                for part in page.get("Parts", ())
+            ]
+
+        return await self._find(read)
+
+    async def join_parts(self, key: str, upload: str, parts: Sequence[StoredPart]) -> bool:
+        """Make an object of the parts. False when there is no such upload (any more)."""
+        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
+
+        join = partial(self._s3.complete_multipart_upload, Bucket=self._bucket, Key=key, UploadId=upload)
+        return await self._find(partial(join, MultipartUpload={"Parts": listed})) is not None
+
+    async def abandon_parts(self, key: str, upload: str) -> None:
+        """Drop an upload in parts, and what has arrived of it."""
+        await self._find(partial(self._s3.abort_multipart_upload, Bucket=self._bucket, Key=key, UploadId=upload))
+
+    # Objects
+
+    async def look(self, key: str) -> StoredObject | None:
+        """What is kept under a key; None for nothing."""
+        answer = await self._find(partial(self._s3.head_object, Bucket=self._bucket, Key=key))
+        return None if answer is None else _stored(key, answer)
+
+    async def fetch(self, stored: StoredObject, path: Path) -> None:
+        """Write the object to a file, in bounded memory.
+
+        Raises:
+            ObjectChanged: it is another one by now, or of another size than it said.
+        """
+
+        def read() -> None:
+            answer = self._s3.get_object(Bucket=self._bucket, Key=stored.key, IfMatch=stored.etag)
+            written = 0
+            with path.open("wb") as file:
+                for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
+                    written += len(chunk)
+                    if written > stored.size:
+                        break
+                    file.write(chunk)
+            if written != stored.size:
+                raise ObjectChanged
+
+        await self._call(read)
+
+    async def put(self, key: str, content: bytes, content_type: str) -> StoredObject:
+        """Keep something that the server made itself."""
+        answer = await self._call(
+            lambda: self._s3.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType=content_type)
+        )
+        return StoredObject(key, len(content), answer["ETag"], answer.get("VersionId"))
+
+    async def seal(self, stored: StoredObject, key: str) -> StoredObject:
+        """Copy an object to another key, provided that it is still the one that was looked at.
+
+        Raises:
+            ObjectChanged: it is not.
+        """
+
+        def copy() -> StoredObject:
+            answer = self._s3.copy_object(
+                Bucket=self._bucket,
+                Key=key,
+                CopySource={"Bucket": self._bucket, "Key": stored.key},
+                CopySourceIfMatch=stored.etag,
+            )
+            return StoredObject(key, stored.size, answer["CopyObjectResult"]["ETag"], answer.get("VersionId"))
+
+        return await self._call(copy)
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete objects; one that is not there is no error."""
+        for start in range(0, len(keys), self._page):
+            batch = {"Objects": [{"Key": key} for key in keys[start : start + self._page]], "Quiet": True}
+            answer = await self._call(partial(self._s3.delete_objects, Bucket=self._bucket, Delete=batch))
+            if answer.get("Errors"):
+                raise Unavailable("The store did not delete everything.")
+
+    async def listing(self, prefix: str) -> AsyncIterator[StoredObject]:
+        """All objects under a prefix, in the order of their keys, in bounded memory."""
+        after: str | None = None
+        while True:
+            place = {"MaxKeys": self._page} | ({} if after is None else {"StartAfter": after})
+            answer = await self._call(partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **place))
+            for found in answer.get("Contents", ()):
+                after = found["Key"]
+                yield StoredObject(found["Key"], found["Size"], found["ETag"], None, found["LastModified"])
+            if not answer.get("IsTruncated"):
+                return
+
+    async def ensure_bucket(self) -> None:
+        """Make the bucket if it is missing; for development instances and tests."""
+
+        def ensure() -> None:
+            try:
+                self._s3.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if _code(error) not in _GONE:
+                    raise
+                self._s3.create_bucket(Bucket=self._bucket)
+
+        await self._call(ensure)
+
+    async def _find(self, work: Callable[[], T]) -> T | None:
+        """Run boto3 in a thread; None when what is asked for is not there."""
+        try:
+            return await self._call(work)
+        except ObjectGone:
+            return None
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        """Run boto3 in a thread."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except ClientError as error:
+            code = _code(error)
+            if code in _GONE:
+                raise ObjectGone from error
+            if code in _CHANGED:
+                raise ObjectChanged from error
+            if code in _OURS:
+                raise StoreMisconfigured(f"the store refuses the server: {code}") from error
+            raise Unavailable("The store for evidence is in trouble.", retry_after_ms=2000) from error
+        except (BotoCoreError, OSError) as error:
+            raise Unavailable("The store for evidence does not answer.", retry_after_ms=2000) from error
+
+
+def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(key, answer["ContentLength"], answer["ETag"], answer.get("VersionId"), answer["LastModified"])
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
