@@ -17,6 +17,8 @@ from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier
 from chatserver.clock import ShiftedClock
 from chatserver.database import mongo_config
+from chatserver.disputes.desk import DISPUTE_ID_CHARS, Desk
+from chatserver.disputes.ledger import Ledger
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.hub.endpoint import Endpoint
@@ -24,19 +26,25 @@ from chatserver.hub.hub import Hub, HubParts
 from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.metrics import Metrics
 from chatserver.observers import CommitMetrics
+from chatserver.policy_file import load_policy
 from chatserver.protocol import PATH
 from chatserver.salts import Salts
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from policies.entry import Entry
 from policies.errors import Unavailable
+from policies.vocabulary import DisputeId
 from storage import schema
 from storage.api_keys import ApiKeys
+from storage.audit import Audit
+from storage.claims import Claims
 from storage.client import open_database
 from storage.commit import GroupCommit
 from storage.cursors import Cursors
+from storage.disputes import Disputes
 from storage.errors import UnusableDatabase
 from storage.orders import Orders
+from storage.outbox import Outbox
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -90,12 +98,33 @@ class _Parts:
         self.tracing = Tracing.to(settings.otlp_endpoint)
         self.salts = Salts()
         self.hub: Hub | None = None
+        self.policy = load_policy(settings.policy_file)
+        self.orders = Orders(self.database, self.log, self.rooms, self.salts)
+        self.disputes = Disputes(self.database, self.log)
+        self.claims = Claims(self.database)
+        self.audit = Audit(self.database)
+        self.desk = Desk(
+            Ledger(
+                self.log,
+                self.rooms,
+                self.orders,
+                self.disputes,
+                Outbox(self.database),
+                self.claims,
+                timedelta(seconds=settings.claim_lease_s),
+            ),
+            clock=self.clock,
+            salt=self.salts,
+            new_id=lambda: DisputeId(token_hex(DISPUTE_ID_CHARS // 2)),
+            policy=lambda: self.policy,
+            announce=self._announce,
+        )
         self.services = Services(
             settings=settings,
             version=version("dispute-chat-server"),
             clock=self.clock,
             auth=self.auth,
-            orders=Orders(self.database, self.log, self.rooms, self.salts),
+            orders=self.orders,
             rooms=self.rooms,
             log=self.log,
             cursors=self.cursors,
@@ -104,6 +133,10 @@ class _Parts:
             announce=self._announce,
             checks={"mongodb": self.database.ping, "redis": self._check_redis},
             advance_clock=self._advance_clock,
+            policy=self.policy,
+            disputes=self.disputes,
+            desk=self.desk,
+            audit=self.audit,
         )
 
     @asynccontextmanager
@@ -127,6 +160,10 @@ class _Parts:
                 rooms=self.rooms,
                 cursors=self.cursors,
                 revocations=self.revocations,
+                desk=self.desk,
+                disputes=self.disputes,
+                claims=self.claims,
+                audit=self.audit,
                 auth=self.auth,
             )
         )
@@ -134,6 +171,7 @@ class _Parts:
         try:
             yield hub
         finally:
+            await self.desk.close()
             await self.commit.close()
             await hub.stop()
             await self.auth.close()

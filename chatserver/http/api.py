@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from chatserver import asyncapi
-from chatserver.http import docs, health, orders, rooms, sandbox
+from chatserver.http import disputes, docs, health, orders, rooms, sandbox
 from chatserver.http.exchange import Exchange
 from chatserver.http.problems import Problem, on_chat_error, on_http_error, on_validation_error
 from chatserver.http.services import Services
@@ -72,7 +72,7 @@ def create_api(services: Services, lifespan: Lifespan | None = None, routes: Seq
             ),
         ],
     )
-    for part in (orders, rooms, health):
+    for part in (orders, disputes, rooms, health):
         api.include_router(part.router(services))
     if settings.sandbox:
         api.include_router(sandbox.router(services))
@@ -95,8 +95,10 @@ def openapi_document(api: FastAPI) -> dict[str, Any]:
     }
     for path, item in document["paths"].items():
         for operation in item.values():
-            # The framework's own validation errors are answered as `bad_request`.
-            operation.get("responses", {}).pop("422", None)
+            # The framework's own validation errors are answered as `bad_request`; a refusal is not one of them.
+            responses = operation.get("responses", {})
+            if "application/json" in responses.get("422", {}).get("content", {}):
+                del responses["422"]
             if path.startswith("/v1/") and not path.startswith("/v1/sandbox"):
                 operation["security"] = [{"token": []}, {"apiKey": []}]
     return document

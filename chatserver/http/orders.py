@@ -1,5 +1,7 @@
 """Orders, as the marketplace's back end reports them and their parties see them."""
 
+import contextlib
+from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -8,22 +10,37 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt
 
-from chatserver.access import BackEnd
+from chatserver.access import BackEnd, Caller
 from chatserver.http.gate import back_end, caller, guarded_route
 from chatserver.http.problems import described
+from chatserver.http.reading import role_in_dispute
 from chatserver.http.services import Services
-from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge
+from policies.dispute.opening import eligibility
+from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge, Unavailable
 from policies.identifiers import ID_CHARS
 from policies.instant import rfc3339
 from policies.order import Chargeback, OrderEvent, OrderFacts, Payment, Seller
 from policies.room import Party, order_room, role_in_room
-from policies.vocabulary import ApiScope, OrderCategory, OrderEventType, OrderId, RoomId, TrustLevel, UserId
+from policies.vocabulary import (
+    ApiScope,
+    OrderCategory,
+    OrderEventType,
+    OrderId,
+    Outcome,
+    RoomId,
+    Stage,
+    Status,
+    TrustLevel,
+    UserId,
+)
 from storage.orders import Order
 
 DETAILS_BYTES: Final = 16 * 1024
 """Largest ``details`` or ``data`` as JSON: they become part of an order, or of an entry that every member receives."""
 NAME_CHARS: Final = 200
 TITLE_CHARS: Final = 500
+ACTIVE_DISPUTE: Final = "active_dispute"
+"""The rule that an order has one dispute at a time; ``disputes`` says which."""
 
 
 def _text_time(value: object) -> object:
@@ -97,10 +114,33 @@ class OrderStateView(BaseModel):
     canceled_at: WrittenTime | None
     chargeback: Chargeback | None
     payment: Payment | None
+    refunded: int = Field(description="Paid back to the buyer so far, in minor units.")
+
+
+class OrderDispute(BaseModel):
+    """A dispute about an order. ``GET /v1/disputes/{id}`` says more."""
+
+    id: str
+    room: str
+    stage: Stage
+    status: Status
+    opened_at: WrittenTime
+    outcome: Outcome | None = None
+
+
+class DisputeEligibility(BaseModel):
+    """Whether the buyer may open a dispute now. If not, ``rule`` says why, and where it helps ``opens_at`` from when on
+    one may, ``closes_at`` until when one might have, and ``fallback`` where to go instead."""
+
+    allowed: bool
+    rule: str | None = None
+    opens_at: WrittenTime | None = None
+    closes_at: WrittenTime | None = None
+    fallback: str | None = None
 
 
 class OrderView(BaseModel):
-    """An order: the latest facts, the room to talk about it, and its disputes."""
+    """An order: the latest facts, the room to talk about it, and its disputes, the oldest first."""
 
     order_id: str
     buyer: BuyerFacts
@@ -113,7 +153,8 @@ class OrderView(BaseModel):
     details: Plain
     state: OrderStateView
     order_room: str = Field(description="The id of the order room.")
-    disputes: list[dict[str, Any]]
+    disputes: list[OrderDispute]
+    dispute_eligibility: DisputeEligibility
 
 
 class EventView(BaseModel):
@@ -139,16 +180,18 @@ def router(services: Services) -> APIRouter:
     @routes.put(
         "/{order_id}",
         summary="Report an order, and open its order room",
+        response_model_exclude_unset=True,
         responses={
             201: {"model": OrderView, "description": "It was new."},
-            **described(ErrorCode.BAD_REQUEST, ErrorCode.FORBIDDEN, ErrorCode.TOO_LARGE),
+            **described(ErrorCode.BAD_REQUEST, ErrorCode.FORBIDDEN, ErrorCode.CONFLICT, ErrorCode.TOO_LARGE),
         },
     )
     async def put_order(
-        order_id: OrderIdPath, report: OrderReport, response: Response, _: Annotated[BackEnd, Depends(writing)]
+        order_id: OrderIdPath, report: OrderReport, response: Response, reporter: Annotated[BackEnd, Depends(writing)]
     ) -> OrderView:
         """Idempotent: saying the same again changes nothing. A change is an `order.updated` entry in the order room;
-        when buyer or seller is another person, the one before loses access at once.
+        when buyer or seller is another person, the one before loses access at once. During a dispute neither they nor
+        the currency may change: that is a `conflict`.
         """
         _require_small(report.details, "details")
         facts = OrderFacts(
@@ -167,31 +210,40 @@ def router(services: Services) -> APIRouter:
             await services.announce(result.entries)
         if result.created:
             response.status_code = HTTPStatus.CREATED
-        return _view(result.order)
+        return await _view(services, result.order, reporter)
 
     @routes.post(
         "/{order_id}/events",
         summary="Report what happened to an order",
+        response_model_exclude_unset=True,
         responses=described(
             ErrorCode.BAD_REQUEST, ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.TOO_LARGE
         ),
     )
     async def post_event(
-        order_id: OrderIdPath, report: EventReport, _: Annotated[BackEnd, Depends(writing)]
+        order_id: OrderIdPath, report: EventReport, reporter: Annotated[BackEnd, Depends(writing)]
     ) -> EventView:
         """Idempotent by the event's `id`; the same id with other content is a `conflict`. Events may come late and in
-        any order: what counts is `at`.
+        any order: what counts is `at`. A dispute of the order hears of it, too; `payment.refunded` may say how much was
+        paid back in `data.amount`, and a payment event which request it answers in `data.key`.
         """
         _require_small(report.data, "data")
         event = OrderEvent(report.id, report.type, report.at, report.data)
         result = await services.orders.record_event(OrderId(order_id), event, services.clock.now())
         if result.entries:
             await services.announce(result.entries)
-        return EventView(id=event.id, duplicate=not result.recorded, order=_view(result.order))
+        order = result.order
+        if result.pending:
+            with contextlib.suppress(Unavailable):  # it is on record, and the worker tells the dispute later
+                await services.desk.report_event(order.facts.id, event)
+            order = await services.orders.get(order.facts.id) or order  # the event may have ended the dispute
+        view = await _view(services, order, reporter)
+        return EventView(id=event.id, duplicate=not result.recorded, order=view)
 
     @routes.get(
         "/{order_id}",
         summary="Read an order",
+        response_model_exclude_unset=True,
         responses=described(ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND),
     )
     async def get_order(order_id: str, request: Request) -> OrderView:
@@ -201,7 +253,7 @@ def router(services: Services) -> APIRouter:
         found = await services.orders.get(order)
         if found is None:
             raise _no_such_order()
-        return _view(found)
+        return await _view(services, found, caller(request))
 
     return routes
 
@@ -229,7 +281,7 @@ def _require_small(data: Plain, field: str) -> None:
         raise TooLarge(f"{field}: more than {DETAILS_BYTES} bytes.", details={"field": field, "limit": DETAILS_BYTES})
 
 
-def _view(order: Order) -> OrderView:
+async def _view(services: Services, order: Order, reader: Caller) -> OrderView:
     facts, state = order.facts, order.state
     return OrderView(
         order_id=facts.id,
@@ -247,7 +299,29 @@ def _view(order: Order) -> OrderView:
             canceled_at=state.canceled_at,
             chargeback=state.chargeback,
             payment=state.payment,
+            refunded=state.refunded,
         ),
         order_room=order.room,
-        disputes=[],
+        disputes=await _disputes(services, order, reader),
+        dispute_eligibility=_eligibility(services, order),
     )
+
+
+async def _disputes(services: Services, order: Order, reader: Caller) -> list[OrderDispute]:
+    """Those that the reader may see. Who became a party later has no part in what others have disputed before."""
+    if order.latest_dispute is None:
+        return []
+    shown = []
+    for each in await services.disputes.of_order(order.facts.id):
+        if not isinstance(reader, BackEnd) and role_in_dispute(each, reader.user_id, reader.role) is None:
+            continue
+        view = OrderDispute(id=each.id, room=each.room, stage=each.stage, status=each.status, opened_at=each.opened_at)
+        shown.append(view if each.outcome is None else view.model_copy(update={"outcome": each.outcome}))
+    return shown
+
+
+def _eligibility(services: Services, order: Order) -> DisputeEligibility:
+    if order.active_dispute is not None:
+        return DisputeEligibility(allowed=False, rule=ACTIVE_DISPUTE)
+    found = eligibility(order.facts, order.state, services.policy, services.clock.now())
+    return DisputeEligibility(**{name: value for name, value in asdict(found).items() if value is not None})

@@ -1,24 +1,28 @@
 """A user's rooms, and what is in a room."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field, PlainSerializer
 
-from chatserver.access import BackEnd, Caller
 from chatserver.auth import Identity
+from chatserver.dispute_frames import AvailableAction
 from chatserver.http.gate import caller, guarded_route, user
 from chatserver.http.problems import described
+from chatserver.http.reading import record_read, visible
 from chatserver.http.services import Services
 from chatserver.protocol import Cursor, EntryAuthor, WireEntry, You
 from chatserver.rendering import render
+from policies.dispute.actions import available_actions
+from policies.dispute.state import Dispute
 from policies.entry import Entry
-from policies.errors import BadRequest, ErrorCode, NotFound
+from policies.errors import BadRequest, ErrorCode
 from policies.instant import rfc3339
-from policies.room import RoomFacts, role_in_room
-from policies.vocabulary import ApiScope, EntryKind, Role, RoomId, RoomKind, Seq, UserId
+from policies.room import RoomFacts, dispute_of
+from policies.vocabulary import DisputeId, EntryKind, Role, RoomId, RoomKind, Seq, Stage, Status, UserId
 
 ROOMS_PAGE: Final = 100
 DEFAULT_PAGE: Final = 50
@@ -46,6 +50,15 @@ class LastEntry(BaseModel):
     erased: Literal[True] | None = None
 
 
+class DisputeSummary(BaseModel):
+    """The dispute of a dispute room. ``due``: what the calling user has to do next, and until when."""
+
+    id: str
+    stage: Stage
+    status: Status
+    due: AvailableAction | None = None
+
+
 class RoomSummary(BaseModel):
     """A room of the calling user. ``unread``: entries after the user's ``read`` position."""
 
@@ -61,6 +74,7 @@ class RoomSummary(BaseModel):
     unread: int
     created_at: Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
     closed: bool
+    dispute: DisputeSummary | None = Field(None, description="Of a dispute room.")
 
 
 class RoomList(BaseModel):
@@ -120,36 +134,27 @@ def router(services: Services) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=settings.history_page)] = min(DEFAULT_PAGE, settings.history_page),
     ) -> Response:
         """For its members, staff, and keys with `disputes:read`. Without `before` and `after`: the latest entries.
+        The notes of staff are in the room `staff_room` of a dispute, which to its parties is not there.
 
         An entry withheld from you keeps its place, with an empty body and `withheld: true`.
         """
         if before is not None and after is not None:
             raise BadRequest("Either before or after, not both.", details={"field": "before"})
         place = RoomId(room)
-        viewer, role = _viewer(caller(request), await services.rooms.facts(place))
+        facts, reader = visible(caller(request), await services.rooms.facts(place))
         if after is not None:
             read = await services.log.read_after(place, Seq(after), limit + 1)
             entries, more = read[:limit], len(read) > limit
         else:
             read = await services.log.read_before(place, None if before is None else Seq(before), limit + 1)
             entries, more = read[-limit:], len(read) > limit
-        page: dict[str, Any] = {"room": room, "entries": [render(each, viewer, role) for each in entries], "more": more}
+        told = [render(each, reader.id, reader.role) for each in entries]
+        page: dict[str, Any] = {"room": room, "entries": told, "more": more}
+        seqs = {"first": entries[0].seq, "last": entries[-1].seq} if entries else {}
+        await record_read(services, reader, "room.read", dispute=dispute_of(facts), room=place, details=seqs)
         return Response(orjson.dumps(page), media_type="application/json")
 
     return routes
-
-
-def _viewer(reader: Caller, facts: RoomFacts | None) -> tuple[UserId | None, Role]:
-    """Who reads, and in which role. What may not be seen and what is not there are one answer."""
-    if isinstance(reader, BackEnd):
-        reader.require(ApiScope.DISPUTES_READ)
-        viewer, role = None, Role.SYSTEM if facts is not None else None
-    else:
-        viewer = reader.user_id
-        role = role_in_room(facts, reader.user_id, reader.role) if facts is not None else None
-    if role is None:
-        raise NotFound("There is no such room.")
-    return viewer, role
 
 
 async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: UserId) -> list[RoomSummary]:
@@ -158,11 +163,13 @@ async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: U
     cursors = await services.cursors.of_user(ids, reader)
     last = await services.log.read_at(heads)
     titles = await services.orders.titles({facts.order_id for facts in rooms})
+    disputes = await services.disputes.several({each for facts in rooms if (each := dispute_of(facts)) is not None})
     summaries = []
     for facts in rooms:
         buying = facts.buyer.id == reader
         other = facts.seller if buying else facts.buyer
         known = cursors.get(facts.id)
+        dispute = disputes.get(dispute_of(facts) or DisputeId(""))
         cursor = Cursor(delivered=known.delivered, read=known.read) if known else Cursor(delivered=0, read=0)
         you = Role.BUYER if buying else Role.SELLER
         summaries.append(
@@ -179,9 +186,25 @@ async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: U
                 unread=max(0, heads[facts.id] - cursor.read),
                 created_at=facts.created_at,
                 closed=facts.closed,
+                dispute=dispute and _dispute(services, dispute, reader, you),
             )
         )
     return summaries
+
+
+def _dispute(services: Services, dispute: Dispute, reader: UserId, role: Role) -> DisputeSummary:
+    waiting = [
+        (each.due_at, each)
+        for each in available_actions(dispute, role, reader, services.clock.now())
+        if each.mandatory and each.due_at is not None
+    ]
+    due = min(waiting, key=itemgetter(0))[1] if waiting else None
+    return DisputeSummary(
+        id=dispute.id,
+        stage=dispute.stage,
+        status=dispute.status,
+        due=due and AvailableAction(action=due.action, mandatory=True, due_at=due.due_at, rule=due.rule),
+    )
 
 
 def _last(entry: Entry, reader: UserId, role: Role) -> LastEntry:

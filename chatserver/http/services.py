@@ -6,11 +6,15 @@ from datetime import datetime, timedelta
 
 from chatserver.access import Authenticator
 from chatserver.clock import Clock
+from chatserver.disputes.desk import Desk
 from chatserver.metrics import Metrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
+from policies.dispute.policy import Policy
 from policies.entry import Entry
+from storage.audit import Audit
 from storage.cursors import Cursors
+from storage.disputes import Disputes
 from storage.orders import Orders
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -27,7 +31,8 @@ AdvanceClock = Callable[[timedelta], Awaitable[datetime]]
 class Services:
     """The parts that routes use.
 
-    ``checks`` are what ``/readyz`` asks, by name; ``advance_clock`` is only called in sandbox mode.
+    ``checks`` are what ``/readyz`` asks, by name; ``advance_clock`` is only called in sandbox mode; ``policy`` is the
+    one in force, which says what may be opened now.
     """
 
     settings: Settings
@@ -43,3 +48,7 @@ class Services:
     announce: Announce
     checks: Mapping[str, Check]
     advance_clock: AdvanceClock
+    policy: Policy
+    disputes: Disputes
+    desk: Desk
+    audit: Audit

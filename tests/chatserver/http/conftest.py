@@ -16,20 +16,29 @@ from pydantic import SecretStr
 
 from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier, mint
+from chatserver.disputes.desk import Desk
+from chatserver.disputes.ledger import Ledger
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.metrics import Metrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
+from policies.dispute.commands import Close, Tick
+from policies.dispute.policy import Policy
 from policies.entry import Author, Draft, Entry
-from policies.vocabulary import ApiScope, CommandId, EntryKind, Role, RoomId, UserId, Visibility
+from policies.room import SYSTEM
+from policies.vocabulary import ApiScope, CommandId, DisputeId, EntryKind, Role, RoomId, UserId, Visibility
 from storage import schema
 from storage.api_keys import ApiKeys
+from storage.audit import Audit
 from storage.chain import link
+from storage.claims import Claims
 from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
 from storage.cursors import Cursors
+from storage.disputes import Disputes
 from storage.orders import Orders
+from storage.outbox import Outbox
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -90,6 +99,26 @@ class Backstage:
 
     async def key(self, *scopes: ApiScope) -> str:
         return (await self.keys.create("tests", scopes, os.urandom(32), self.clock.now()))[1]
+
+    def opening(self, **changed: Any) -> dict[str, Any]:
+        """What opens a dispute of the order; a change to None removes a field."""
+        wanted = {
+            "order_id": self.order_id,
+            "reason": "defective",
+            "description": "It does not light up.",
+            "desired_resolution": "partial_refund",
+            "amount": 1990,
+        }
+        return {name: value for name, value in {**wanted, **changed}.items() if value is not None}
+
+    async def close(self, dispute: DisputeId) -> None:
+        """The buyer withdraws a dispute."""
+        author = Author(UserId(self.buyer), Role.BUYER, "Ada")
+        await self.services.desk.run(dispute, Close(author, CommandId(uuid.uuid4().hex), "It works now."))
+
+    async def tick(self, dispute: DisputeId) -> None:
+        """What is due in a dispute is done."""
+        await self.services.desk.run(dispute, Tick(SYSTEM, CommandId(uuid.uuid4().hex)))
 
     async def say(
         self, author: str, role: Role, text: str, *, visibility: Visibility = Visibility.ALL, command: str | None = None
@@ -163,6 +192,7 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
     clock, watch, metrics = HandClock(), Stopwatch(), Metrics(CollectorRegistry())
     commit = GroupCommit(database)
     log, rooms = RoomLog(database, commit), Rooms(database)
+    orders, disputes, claims = Orders(database, log, rooms, salt), Disputes(database, log), Claims(database)
     keys, revocations = ApiKeys(database), Revocations(database)
     auth = Authenticator(TokenVerifier(TokenRules.of(settings), clock), keys, revocations, metrics, watch)
     announced: list[Entry] = []
@@ -174,12 +204,22 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         clock.advance(by.total_seconds())
         return clock.now()
 
+    ledger = Ledger(log, rooms, orders, disputes, Outbox(database), claims, timedelta(seconds=30))
+    policy = Policy()
+    desk = Desk(
+        ledger,
+        clock=clock,
+        salt=salt,
+        new_id=lambda: DisputeId(uuid.uuid4().hex[:20]),
+        policy=lambda: policy,
+        announce=announce,
+    )
     services = Services(
         settings=settings,
         version="0.0.0",
         clock=clock,
         auth=auth,
-        orders=Orders(database, log, rooms, salt),
+        orders=orders,
         rooms=rooms,
         log=log,
         cursors=Cursors(database),
@@ -188,8 +228,13 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         announce=announce,
         checks={"mongodb": database.ping},
         advance_clock=advance,
+        policy=policy,
+        disputes=disputes,
+        desk=desk,
+        audit=Audit(database),
     )
     yield Backstage(services, clock, watch, keys, revocations, announced)
+    await desk.close()
     await commit.close()
     await auth.close()
 

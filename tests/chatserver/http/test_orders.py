@@ -32,9 +32,11 @@ async def test_an_order_is_created_once_and_says_all_it_was_told(back_end: Calle
             "canceled_at": None,
             "chargeback": None,
             "payment": None,
+            "refunded": 0,
         },
         "order_room": backstage.room,
         "disputes": [],
+        "dispute_eligibility": {"allowed": True},
     }
     assert not backstage.announced
 

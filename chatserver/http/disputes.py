@@ -1,0 +1,327 @@
+"""Disputes over HTTP: opened by buyers, listed for support, read by those whom they concern."""
+
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, Field, StrictInt
+
+from chatserver.access import BackEnd, Caller
+from chatserver.dispute_frames import AvailableAction, Dispute, Offered
+from chatserver.disputes.desk import Opening
+from chatserver.disputes.view import actions_view, dispute_view
+from chatserver.frame import Timestamp
+from chatserver.http.gate import caller, guarded_route
+from chatserver.http.problems import described
+from chatserver.http.reading import Reader, record_read, role_in_dispute
+from chatserver.http.services import Services
+from chatserver.rendering import FULL_VIEW
+from policies.dispute import state
+from policies.entry import Author
+from policies.errors import BadRequest, ErrorCode, Forbidden, NotFound
+from policies.identifiers import ID_CHARS
+from policies.room import order_room, role_in_room
+from policies.vocabulary import (
+    ApiScope,
+    DisputeId,
+    OrderId,
+    Reason,
+    Resolution,
+    Role,
+    Stage,
+    Status,
+    UserId,
+)
+from storage.disputes import COUNT_MAX, DisputeQuery
+
+DESCRIPTION_CHARS: Final = 20_000
+"""The longest that a policy may allow; the one in force usually allows less."""
+KEY_CHARS: Final = 255
+DISPUTES_PAGE: Final = 100
+AUDIT_PAGE: Final = 200
+DEFAULT_PAGE: Final = 50
+SEARCH_CHARS: Final = 200
+_READ_AUDIT: Final = frozenset({Role.SENIOR_AGENT, Role.AUDITOR, Role.SYSTEM})
+"""An agent is the one looked after; the marketplace's back end reads as ``system``."""
+
+
+class DisputeOpening(BaseModel):
+    """What a buyer complains of, and wants."""
+
+    order_id: str = Field(min_length=1, max_length=ID_CHARS)
+    reason: Reason
+    description: str = Field(
+        min_length=1,
+        max_length=DESCRIPTION_CHARS,
+        description="What happened, in the buyer's words. The operator's policy says how long it may be.",
+        examples=["The screen has a crack from corner to corner."],
+    )
+    desired_resolution: Offered
+    amount: StrictInt | None = Field(
+        None,
+        ge=1,
+        lt=2**53,
+        description="What the buyer wants back, in minor units of the order's currency; with `partial_refund`.",
+        examples=[1990],
+    )
+    on_behalf_of: str | None = Field(
+        None, min_length=1, max_length=ID_CHARS, description="The buyer's id; an API key has to say it."
+    )
+
+
+class DisputeRead(Dispute):
+    """A dispute as its reader sees it, with what this reader may do now."""
+
+    available_actions: list[AvailableAction]
+
+
+class DisputeList(BaseModel):
+    """Disputes, the soonest deadline first. ``next_cursor`` asks for the next page; without one there are no more."""
+
+    disputes: list[DisputeRead]
+    next_cursor: str | None = None
+    counts: dict[Status, int] | None = Field(
+        None,
+        description="With the first page: how many there are of each status, whichever statuses were asked for; "
+        f"{COUNT_MAX} means that or more.",
+    )
+
+
+class AuditActor(BaseModel):
+    id: str
+    role: Role
+
+
+class AuditRecord(BaseModel):
+    """Somebody of the staff has looked. ``action`` names the way, such as ``dispute.read``."""
+
+    at: Timestamp
+    actor: AuditActor
+    action: str
+    room: str | None = None
+    details: dict[str, Any]
+
+
+class AuditPage(BaseModel):
+    """Records, the newest first. ``next_cursor`` asks for the next page; without one there are no more."""
+
+    dispute: str
+    records: list[AuditRecord]
+    next_cursor: str | None = None
+
+
+def router(services: Services) -> APIRouter:
+    """``/v1/disputes``."""
+    routes = APIRouter(
+        prefix="/v1/disputes",
+        tags=["disputes"],
+        route_class=guarded_route(services.auth, services.settings.http_body_bytes),
+        responses=described(
+            ErrorCode.BAD_REQUEST,
+            ErrorCode.UNAUTHENTICATED,
+            ErrorCode.TOKEN_EXPIRED,
+            ErrorCode.FORBIDDEN,
+            ErrorCode.RATE_LIMITED,
+            ErrorCode.UNAVAILABLE,
+        ),
+    )
+
+    @routes.post(
+        "",
+        summary="Open a dispute",
+        status_code=HTTPStatus.CREATED,
+        response_model=DisputeRead,
+        responses={
+            200: {"model": DisputeRead, "description": "The same `Idempotency-Key` opened it before; as it is now."},
+            **described(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.REFUSED, ErrorCode.TOO_LARGE),
+        },
+    )
+    async def open_dispute(
+        wanted: DisputeOpening,
+        request: Request,
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                min_length=1,
+                max_length=KEY_CHARS,
+                description="Yours, one for each dispute you mean to open. Sent again after a lost answer, it gives "
+                "the same dispute, with 200; with other content it is a `conflict`.",
+            ),
+        ] = None,
+    ) -> Response:
+        """For the order's buyer, or a key with `disputes:write` and `on_behalf_of` the buyer.
+
+        An order has one active dispute: `conflict` names it in `details.dispute`. When a rule is against it, `refused`
+        names the rule, and where it helps says from when on (`opens_at`) or until when (`closes_at`) a dispute may be
+        opened, and where to go instead (`fallback`).
+        """
+        order = OrderId(wanted.order_id)
+        buyer = await _buyer(services, caller(request), order, wanted.on_behalf_of)
+        opening = Opening(
+            order,
+            buyer,
+            wanted.reason,
+            wanted.description,
+            Resolution(wanted.desired_resolution),
+            wanted.amount,
+            idempotency_key,
+        )
+        opened = await services.desk.open(opening)
+        status = HTTPStatus.OK if opened.duplicate else HTTPStatus.CREATED
+        return _json(_view(services, opened.dispute, Reader(buyer.id, buyer.role)), status)
+
+    @routes.get("", summary="List disputes", response_model=DisputeList)
+    async def list_disputes(
+        request: Request,
+        status: Annotated[list[Status] | None, Query(description="Repeat it for several.")] = None,
+        stage: Annotated[list[Stage] | None, Query(description="Repeat it for several.")] = None,
+        assignee: Annotated[
+            str | None,
+            Query(max_length=ID_CHARS, description="Id of the agent who has claimed it; empty: nobody has."),
+        ] = None,
+        q: Annotated[
+            str | None,
+            Query(max_length=SEARCH_CHARS, description="A dispute (its id or how it begins), order, buyer or seller."),
+        ] = None,
+        cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=DISPUTES_PAGE)] = DEFAULT_PAGE,
+    ) -> Response:
+        """Soonest deadline first. Staff, and keys with `disputes:read`, see all; a party only their own."""
+        lister = caller(request)
+        reader = _lister(lister)
+        query = DisputeQuery(
+            stages=frozenset(stage or ()),
+            statuses=frozenset(status or ()),
+            assignee=UserId(assignee) if assignee else None,
+            unassigned=assignee == "",
+            q=q or None,
+            party=None if reader.role in FULL_VIEW else reader.id,
+        )
+        page = await services.disputes.page(query, limit, cursor)
+        asked: dict[str, Any] = {
+            "assignee": assignee,
+            "q": q,
+            "cursor": cursor,
+            "limit": limit,
+            "found": len(page.disputes),
+        }
+        asked |= {"status": sorted(query.statuses) or None, "stage": sorted(query.stages) or None}
+        await record_read(services, reader, "disputes.list", details=asked)
+        found: dict[str, Any] = {"disputes": [_listed(services, each, lister) for each in page.disputes]}
+        if page.cursor is not None:
+            found["next_cursor"] = page.cursor
+        if page.counts:
+            found["counts"] = {status.value: count for status, count in page.counts.items()}
+        return _json(found)
+
+    @routes.get(
+        "/{dispute}", summary="Read a dispute", response_model=DisputeRead, responses=described(ErrorCode.NOT_FOUND)
+    )
+    async def get_dispute(dispute: str, request: Request) -> Response:
+        """For its parties, staff, and keys with `disputes:read`."""
+        found, reader = await _visible(services, caller(request), DisputeId(dispute))
+        await record_read(services, reader, "dispute.read", dispute=found.id, room=found.room)
+        return _json(_view(services, found, reader))
+
+    @routes.get(
+        "/{dispute}/audit",
+        summary="Who of the staff has looked at a dispute",
+        response_model_exclude_none=True,
+        responses=described(ErrorCode.NOT_FOUND),
+    )
+    async def get_audit(
+        dispute: str,
+        request: Request,
+        cursor: Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=AUDIT_PAGE)] = DEFAULT_PAGE,
+    ) -> AuditPage:
+        """For senior agents, auditors, and keys with `disputes:read`; newest first. This look is in the next one."""
+        found, reader = await _visible(services, caller(request), DisputeId(dispute))
+        if reader.role not in _READ_AUDIT:
+            raise Forbidden("Your role does not read who has looked at a dispute.")
+        page = await services.audit.page(found.id, limit, cursor)
+        await record_read(services, reader, "audit.read", dispute=found.id, room=found.room)
+        return AuditPage(
+            dispute=found.id,
+            records=[
+                AuditRecord(
+                    at=each.at,
+                    actor=AuditActor(id=each.actor, role=each.role),
+                    action=each.action,
+                    room=each.room,
+                    details=dict(each.details),
+                )
+                for each in page.records
+            ],
+            next_cursor=page.cursor,
+        )
+
+    return routes
+
+
+async def _buyer(services: Services, opener: Caller, order: OrderId, on_behalf_of: str | None) -> Author:
+    """The buyer who opens, or for whom the back end does.
+
+    Raises:
+        NotFound: there is no such order, or none for this caller.
+        Forbidden: it is somebody else.
+    """
+    if isinstance(opener, BackEnd):
+        opener.require(ApiScope.DISPUTES_WRITE)
+        if on_behalf_of is None:
+            raise BadRequest("An API key opens a dispute on behalf of the buyer.", details={"field": "on_behalf_of"})
+        user, token_role = UserId(on_behalf_of), None
+    elif on_behalf_of not in (None, opener.user_id):
+        raise Forbidden("Only the marketplace's back end acts for somebody else.", details={"field": "on_behalf_of"})
+    else:
+        user, token_role = opener.user_id, opener.role
+    facts = await services.rooms.facts(order_room(order))
+    role = None if facts is None else role_in_room(facts, user, token_role)
+    if facts is None or (role is None and not isinstance(opener, BackEnd)):
+        raise NotFound("There is no such order.")
+    if role is not Role.BUYER:
+        raise Forbidden("Only the buyer of an order opens a dispute.")
+    return Author(user, role, facts.buyer.name)
+
+
+async def _visible(services: Services, caller: Caller, dispute: DisputeId) -> tuple[state.Dispute, Reader]:
+    """A dispute, and who reads it. What may not be seen and what is not there are one answer."""
+    if isinstance(caller, BackEnd):
+        caller.require(ApiScope.DISPUTES_READ)
+    found = await services.disputes.current(dispute)
+    reader = None if found is None else _reader(found.dispute, caller)
+    if found is None or reader is None:
+        raise NotFound("There is no such dispute.")
+    return found.dispute, reader
+
+
+def _lister(caller: Caller) -> Reader:
+    """Who asks for a list. Who is not of the staff sees their own disputes, whatever they are in each."""
+    if isinstance(caller, BackEnd):
+        caller.require(ApiScope.DISPUTES_READ)
+        return Reader(None, Role.SYSTEM)
+    return Reader(caller.user_id, caller.role or Role.BUYER)
+
+
+def _listed(services: Services, dispute: state.Dispute, caller: Caller) -> dict[str, Any]:
+    reader = _reader(dispute, caller)
+    assert reader is not None  # the list holds nobody else's
+    return _view(services, dispute, reader)
+
+
+def _reader(dispute: state.Dispute, caller: Caller) -> Reader | None:
+    """In which role somebody reads a dispute; None for one who may not even know of it."""
+    if isinstance(caller, BackEnd):
+        return Reader(None, Role.SYSTEM)
+    role = role_in_dispute(dispute, caller.user_id, caller.role)
+    return None if role is None else Reader(caller.user_id, role)
+
+
+def _view(services: Services, dispute: state.Dispute, reader: Reader) -> dict[str, Any]:
+    actions = [] if reader.id is None else actions_view(dispute, reader.role, reader.id, services.clock.now())
+    return dispute_view(dispute, reader.role) | {"available_actions": actions}
+
+
+def _json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
