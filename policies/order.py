@@ -164,8 +164,8 @@ def apply_event(state: OrderState, event: OrderEvent, amount: int) -> OrderState
 
 def refund(event: OrderEvent, amount: int) -> int:
     """What a refund's event says was paid back of an order of this amount: all of it, when it names no sum."""
-    paid: int = event.data.get("amount", amount)
-    return paid
+    paid: int | None = event.data.get("amount")
+    return amount if paid is None else paid
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from policies.dispute.checks import DONE_BY_SELLER, other_side
 from policies.dispute.rulings import losing_sides, to_hear
-from policies.dispute.state import Deadline, Dispute, Rule
+from policies.dispute.state import Deadline, Dispute, Offer, Rule
 from policies.instant import instant
-from policies.vocabulary import DECIDERS, PARTIES, Role, Stage, Status, UserId
+from policies.vocabulary import DECIDERS, PARTIES, Resolution, Role, Stage, Status, UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _of_party(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:
     theirs, own = state.offer_of(other_side(side)), state.offer_of(side)
     if theirs is not None and now <= theirs.expires_at:
         until, rule = theirs.expires_at, Rule.PROPOSAL_EXPIRY.value
-        if not state.frozen or theirs.resolution in DONE_BY_SELLER:
+        if _acceptable(state, theirs):
             yield Action("proposal.accept", due_at=until, rule=rule)
         yield Action("proposal.reject", due_at=until, rule=rule)
     if own is not None and now <= own.expires_at:
@@ -64,6 +64,14 @@ def _of_party(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:
         yield Action("dispute.escalate")
     if side is Role.BUYER and not state.frozen:
         yield Action("dispute.close")
+
+
+def _acceptable(state: Dispute, offer: Offer) -> bool:
+    """Money moves only while the bank is not deciding, and while there is enough left."""
+    if offer.resolution in DONE_BY_SELLER:
+        return True
+    least = offer.amount if offer.resolution is Resolution.PARTIAL_REFUND else 1
+    return not state.frozen and least is not None and least <= state.refundable
 
 
 def _after_the_end(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:

@@ -27,8 +27,9 @@ def other_side(side: Role) -> Role:
 
 
 def refuse(rule: str, message: str, **details: Any) -> NoReturn:
-    """Refuse by a rule; times among the details are told in RFC 3339."""
-    told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in details.items()}
+    """Refuse by a rule; times among the details are told in RFC 3339, and None is left out."""
+    known = {name: value for name, value in details.items() if value is not None}
+    told = {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in known.items()}
     raise Refused(message, details={"rule": rule, **told})
 
 
@@ -62,8 +63,8 @@ def require_claimed(state: Dispute, author: Author) -> Agent:
     """The claim of the author, who has to hold it."""
     require_decider(author)
     if state.agent is None or state.agent.id != author.id:
-        holder = {} if state.agent is None else {"agent": state.agent.id}
-        refuse("not_claimed", "Claim the case first: only the agent who has claimed it can do this.", **holder)
+        holder = None if state.agent is None else state.agent.id
+        refuse("not_claimed", "Claim the case first: only the agent who has claimed it can do this.", agent=holder)
     return state.agent
 
 

@@ -62,7 +62,9 @@ def reopen(plan: Plan, command: Reopen) -> None:
     if state.reopened:
         checks.refuse("reopen_once", "A dispute can be reopened once.")
     if state.deadline(Rule.REOPEN_WINDOW) is None:
-        closed_at = None if state.ended_at is None else state.ended_at + state.terms.reopen_within
+        closed_at = None
+        if state.ended_at is not None and state.chargeback_at is None:  # a chargeback moves the window
+            closed_at = state.ended_at + state.terms.reopen_within
         checks.refuse("reopen_window", "The time to reopen this dispute is over.", closes_at=closed_at)
     checks.require_unfrozen(state)
     body = {"reason": checks.text(command.reason, state.terms.note_chars, "reason")}

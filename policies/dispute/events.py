@@ -71,7 +71,10 @@ def _go_on(plan: Plan, frozen_at: datetime) -> None:
     for deadline in plan.state.deadlines:
         if deadline.rule not in PAUSED_WHILE_FROZEN:
             continue
-        due_at = deadline.due_at + (plan.now - max(frozen_at, deadline.started_at))
+        waited = plan.now - max(frozen_at, deadline.started_at)
+        if not waited:
+            continue
+        due_at = deadline.due_at + waited
         body: dict[str, Any] = {
             "rule": deadline.rule.value,
             "due_at": rfc3339(due_at),

@@ -118,9 +118,13 @@ def open_dispute(
         raise Forbidden("Only the buyer of an order can open a dispute about it.")
     allowed = eligibility(facts, order_state, policy, now)
     if allowed.rule is not None:
-        known = {"opens_at": allowed.opens_at, "closes_at": allowed.closes_at, "fallback": allowed.fallback}
-        details = {name: value for name, value in known.items() if value is not None}
-        checks.refuse(allowed.rule, _MESSAGES[allowed.rule], **details)
+        checks.refuse(
+            allowed.rule,
+            _MESSAGES[allowed.rule],
+            opens_at=allowed.opens_at,
+            closes_at=allowed.closes_at,
+            fallback=allowed.fallback,
+        )
     drafts = [Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, _body(facts, order_state, command, policy))]
     if not talked:
         talk: dict[str, Any] = {"notice": "talk_first", "order_room": order_room(facts.id)}

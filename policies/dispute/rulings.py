@@ -1,7 +1,7 @@
 """What agents recommend and decide, who has to be heard first, and the one appeal."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from policies.dispute import checks
 from policies.dispute.commands import Decide, FileAppeal, Recommend
@@ -15,7 +15,7 @@ from policies.errors import BadRequest
 from policies.instant import rfc3339
 from policies.vocabulary import EntryKind, Outcome, Role, Stage, Status, Visibility
 
-RULED = frozenset({Outcome.BUYER_FAVOR, Outcome.SELLER_FAVOR, Outcome.COMPROMISE})
+RULED: Final = frozenset({Outcome.BUYER_FAVOR, Outcome.SELLER_FAVOR, Outcome.COMPROMISE})
 """What an agent may decide on."""
 
 
@@ -58,7 +58,9 @@ def appeal(plan: Plan, command: FileAppeal) -> None:
     if decision is None or state.active or state.resolution is None or state.outcome is not decision.outcome:
         checks.refuse("no_decision", "There is no decision to appeal.")
     if state.deadline(Rule.APPEAL_WINDOW) is None:
-        checks.refuse("appeal_window", "The time to appeal is over.", closes_at=decision.at + state.terms.appeal_within)
+        # A chargeback moves the window; when it closed then is in the log.
+        closed_at = decision.at + state.terms.appeal_within if state.chargeback_at is None else None
+        checks.refuse("appeal_window", "The time to appeal is over.", closes_at=closed_at)
     if side not in losing_sides(decision.outcome):
         checks.refuse("losing_party", "Only the side that the decision went against can appeal.")
     reason = checks.text(command.reason, state.terms.note_chars, "reason")
