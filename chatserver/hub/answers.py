@@ -21,14 +21,14 @@ _SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 made a mistake in one text; to close their connection for good would be out of proportion."""
 
 
-def ack(frame: protocol.MessageSend, written: Written) -> bytes:
-    """A message is durable."""
+def ack(command_id: str, room: str, written: Written) -> bytes:
+    """What a command wrote to a room is durable."""
     return text_frame(
         orjson.dumps(
             {
                 "type": "ack",
-                "id": frame.id,
-                "room": frame.room,
+                "id": command_id,
+                "room": room,
                 "seq": written.seq,
                 "entry_id": written.entry_id,
                 "at": written.at,

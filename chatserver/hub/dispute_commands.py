@@ -1,13 +1,65 @@
-"""The commands of a dispute, from a connection's frame to what its policy is asked."""
+"""The commands of a dispute, from a connection's frame to the answer."""
 
+import asyncio
 from typing import TypeVar, assert_never
 
+import orjson
+
 from chatserver import dispute_frames as frames
+from chatserver.hub import answers
+from chatserver.hub.hub import Hub
+from chatserver.hub.live_room import LiveRoom, Membership
+from chatserver.hub.socket import text_frame
+from chatserver.hub.writer import Submission, Written
 from policies.dispute import commands
 from policies.entry import Author
-from policies.vocabulary import CommandId, Outcome, Resolution, Role, Seq
+from policies.errors import BadRequest, ChatError, Forbidden
+from policies.vocabulary import CommandId, Outcome, Resolution, Role, RoomKind, Seq
 
+DisputeFrame = frames.DisputeChange | frames.NoteAdd
 R = TypeVar("R", commands.Recommend, commands.Decide)
+
+
+async def carry_out(hub: Hub, live: LiveRoom, membership: Membership, frame: DisputeFrame) -> bytes:
+    """Do what a member of a dispute's room asks; returns the ``ack``.
+
+    Raises:
+        BadRequest: the room is none of a dispute.
+        ChatError: as ``Hub.change_dispute``, or what became of the note.
+    """
+    if live.facts.kind is not RoomKind.DISPUTE:
+        raise BadRequest("This is not a dispute's room.", details={"field": "room"})
+    if isinstance(frame, frames.NoteAdd):
+        return await _add_note(hub, live, membership, frame)
+    author = Author(membership.user_id, membership.role, membership.member.name)
+    written = await hub.change_dispute(live.facts, command_of(frame, author))
+    if written is None:  # there was nothing to do
+        return text_frame(orjson.dumps({"type": "ack", "id": frame.id, "room": frame.room}))
+    return answers.ack(frame.id, frame.room, written)
+
+
+async def _add_note(hub: Hub, live: LiveRoom, membership: Membership, frame: frames.NoteAdd) -> bytes:
+    """A note is a message of the staff log, and goes the way of messages."""
+    staff = live.staff_log
+    if staff is None:
+        raise Forbidden("Notes are the staff's.")
+    outcome: asyncio.Future[Written | ChatError] = asyncio.get_running_loop().create_future()
+
+    def done(answer: Written | ChatError) -> None:
+        if not outcome.done():  # or the connection is gone
+            outcome.set_result(answer)
+
+    author = membership.member
+    hub.submit(
+        staff,
+        Submission(
+            staff.id, author.user_id, author.name, author.token_role, CommandId(frame.id), frame.text, None, done
+        ),
+    )
+    answer = await outcome
+    if isinstance(answer, ChatError):
+        raise answer
+    return answers.ack(frame.id, staff.id, answer)
 
 
 def command_of(frame: frames.DisputeChange, author: Author) -> commands.Command:

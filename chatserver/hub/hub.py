@@ -17,9 +17,11 @@ import orjson
 
 from chatserver.access import Authenticator
 from chatserver.clock import ShiftedClock
+from chatserver.disputes.desk import Desk as DisputeDesk
 from chatserver.errors import CloseCode
 from chatserver.hub.attendance import Attendance
 from chatserver.hub.bus import Bus
+from chatserver.hub.disputes import LiveDisputes, dispute_of
 from chatserver.hub.hubs import HubChange, HubRegistry, writer_of
 from chatserver.hub.live_room import LiveRoom, Member, partition_channel, partition_of
 from chatserver.hub.mailbag import Mailbag
@@ -33,18 +35,23 @@ from chatserver.hub.redis_url import Client
 from chatserver.hub.relay import Relay, hub_channel
 from chatserver.hub.seats import Seats
 from chatserver.hub.sessions import Sessions
+from chatserver.hub.staff_log import StaffLogs
 from chatserver.hub.tally import Tally
 from chatserver.hub.tasks import end
-from chatserver.hub.writer import Desk, RoomWriter, Submission
+from chatserver.hub.writer import Desk, RoomWriter, Submission, Written, written
 from chatserver.metrics import Metrics
 from chatserver.observers import BusMetrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
+from policies.dispute.commands import Command
 from policies.entry import Entry
-from policies.errors import ChatError
+from policies.errors import ChatError, NotFound
 from policies.room import RoomFacts
 from policies.vocabulary import EntryKind, RoomId, UserId
+from storage.audit import Audit
+from storage.claims import Claims
 from storage.cursors import Cursors
+from storage.disputes import Disputes
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -75,6 +82,10 @@ class HubParts:
     rooms: Rooms
     cursors: Cursors
     revocations: Revocations
+    desk: DisputeDesk
+    disputes: Disputes
+    claims: Claims
+    audit: Audit
     auth: Authenticator
 
 
@@ -119,6 +130,19 @@ class Hub:
         self.attendance = Attendance(self.id, self._mailbag, self._presence, parts.clock, self.spawn)
         self.notices = Notices(settings, self._mailbag, parts.cursors, parts.clock, self.live, self.spawn)
         self._recovery = Recovery(parts.log, settings.sweep_s, parts.random, self.live, self.deliver, parts.metrics)
+        self.disputes = LiveDisputes(
+            parts.disputes,
+            parts.claims,
+            parts.audit,
+            parts.log,
+            parts.clock,
+            self.live,
+            timedelta(seconds=settings.claim_lease_s),
+            self.spawn,
+        )
+        self.staff_logs = StaffLogs(parts.log, self.open_room, self.close_room, self.start_feed)
+        self._dispute_desk = parts.desk
+        self._commands = 0  # to disputes, under way
         self._writers: dict[RoomId, RoomWriter] = {}
         self._desk = Desk(
             log=parts.log,
@@ -127,6 +151,7 @@ class Hub:
             salt=parts.salt,
             message_chars=settings.message_chars,
             publish=self.publish,
+            dispute=self.change_dispute,
             spawn=self.spawn,
         )
         self._partition_rooms = [0] * settings.fanout_partitions
@@ -134,6 +159,7 @@ class Hub:
         self._background: list[asyncio.Task[None]] = []
         self._chores: tuple[tuple[float, Callable[[], Coroutine[Any, Any, None]]], ...] = (
             (5.0, self._look_after_sessions),
+            (max(TICK_S, settings.claim_lease_s / 4), self.disputes.renew_claims),
             (30.0, self._forget_unused),
         )
 
@@ -178,7 +204,7 @@ class Hub:
         await self.bus.stop()
 
     def _quiet(self) -> bool:
-        return not self._relay.pending and all(writer.idle for writer in self._writers.values())
+        return not self._commands and not self._relay.pending and all(writer.idle for writer in self._writers.values())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the flow of frames; it is kept until it is done and cancelled at the stop."""
@@ -211,6 +237,28 @@ class Hub:
             writer = self._writers[submission.room] = RoomWriter(submission.room, self._desk)
         writer.used_at = self._loop.time()
         writer.submit(submission)
+
+    async def change_dispute(self, facts: RoomFacts, command: Command) -> Written | None:
+        """Carry out a command of a dispute; its entries are delivered when this returns.
+
+        Args:
+            facts: of the dispute's room.
+
+        Returns:
+            The command's own entry; None when there was nothing to do.
+
+        Raises:
+            ChatError: as ``chatserver.disputes.desk.Desk.run``.
+        """
+        dispute = dispute_of(facts)
+        if dispute is None:
+            raise NotFound("There is no such dispute.")
+        self._commands += 1
+        try:
+            ran = await self._dispute_desk.run(dispute, command)
+        finally:
+            self._commands -= 1
+        return None if ran.first is None else written(ran.first, duplicate=ran.duplicate)
 
     def publish(self, entries: Sequence[Entry]) -> list[Publication]:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
@@ -247,6 +295,13 @@ class Hub:
                 if publication.kind == _ORDER_UPDATED:
                     self._order_changed(live, publication)
             self.tally.delivered += live.deliver(run)
+            if live.delivered is not None:
+                live.delivered(run)
+
+    def start_feed(self, live: LiveRoom, head: int) -> None:
+        """The log was read up to ``head``: the room's stream goes on, or begins, there."""
+        self.deliver(live, live.feed.start(head))
+        self.repair_if_needed(live)
 
     def _order_changed(self, live: LiveRoom, publication: Publication) -> None:
         """The log itself says when an order has other parties: so every process that serves the room hears of it."""
@@ -292,6 +347,7 @@ class Hub:
         if not any(True for _ in live.of_user(member.user_id)):
             self.notices.left(live, member.user_id)
         self.attendance.changed(live, member.user_id)
+        self.staff_logs.release(live)
         self.close_room(live)
 
     def repair_if_needed(self, live: LiveRoom) -> None:

@@ -4,30 +4,34 @@ The order of steps is what makes it exact; see ``feed``.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
+from chatserver.hub.disputes import shown
 from chatserver.hub.hub import Hub
 from chatserver.hub.live_room import LiveRoom, Member, Membership
 from chatserver.hub.page import fit
 from chatserver.hub.socket import text_frame
+from policies.dispute.state import Dispute
 from policies.entry import Entry
 from policies.errors import BadRequest, NotFound
 from policies.instant import rfc3339
 from policies.room import RoomFacts, role_in_room
-from policies.vocabulary import PresenceState, Role, RoomId, Seq, UserId
+from policies.vocabulary import STAFF, PresenceState, Role, RoomId, Seq, UserId
 from storage.cursors import Cursor
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a join's read found: entries in order, the log's head, and whether entries up to it are left out."""
+    """What a join's read found: entries in order, the log's head, whether entries up to it are left out, and in a
+    dispute's room the dispute as it was at the head."""
 
     entries: list[Entry]
     head: Seq
     more: bool
+    dispute: Dispute | None = None
 
 
 async def join(
@@ -54,11 +58,17 @@ async def join(
     membership = live.members[member] = Membership(member, role)
 
     async def read() -> Page:
+        known = await hub.disputes.known(live)  # before the page, so that it is not after the page's head
         page = await read_page(hub, room_id, after)
+        if known is not None:
+            page = replace(page, dispute=await hub.disputes.at(known, page.entries, page.head))
         live.facts, membership.role = await _admit(hub, member, room_id)
         return page
 
     try:
+        if role in STAFF:
+            await hub.disputes.record_read(facts, member.user_id, role, "room.join", after=after)
+            await hub.staff_logs.follow(live)
         cursors, page, _ = await asyncio.gather(hub.cursors.of_room(room_id), read(), hub.attendance.learn(live))
         while True:
             hub.deliver(live, live.feed.start(page.head))
@@ -69,15 +79,20 @@ async def join(
     except BaseException:
         if joined is None:
             live.members.pop(member, None)
+            hub.staff_logs.release(live)
             hub.close_room(live)
         raise
     # Nothing is awaited between going live and sending what was read, so the order on the wire is that of the log.
     answer = _joined(live, membership, page, cursors, after, hub.settings.history_bytes)
+    if page.dispute is not None:
+        answer |= shown(page.dispute, membership.role, member.user_id, hub.clock.now())
     if command_id is not None:
         answer["id"] = command_id
     member.send(text_frame(orjson.dumps(answer)))
     for publication in held:
         member.send(publication.frame_for(member.user_id, membership.role))
+    if page.dispute is not None:
+        hub.disputes.joined(live, membership, page.dispute, held)
     for user, cursor in cursors.items():
         hub.notices.learn_cursor(room_id, user, cursor.delivered, cursor.read)
     hub.attendance.changed(live, member.user_id)

@@ -1,6 +1,6 @@
 """A room that at least one connection of this process has joined."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 from zlib import crc32
 
@@ -8,6 +8,7 @@ import orjson
 
 from chatserver.errors import CloseCode
 from chatserver.hub.feed import Position, RoomFeed
+from chatserver.hub.live_dispute import LiveDispute
 from chatserver.hub.pipe import Send
 from chatserver.hub.publication import Publication
 from chatserver.hub.roster import Roster
@@ -71,7 +72,18 @@ class LiveRoom:
         partition: see ``partition_of``.
     """
 
-    __slots__ = ("channel", "facts", "feed", "members", "openers", "partition", "roster")
+    __slots__ = (
+        "channel",
+        "delivered",
+        "dispute",
+        "facts",
+        "feed",
+        "members",
+        "openers",
+        "partition",
+        "roster",
+        "staff_log",
+    )
 
     def __init__(self, facts: RoomFacts, partition: int) -> None:
         self.facts = facts
@@ -81,6 +93,12 @@ class LiveRoom:
         self.feed: RoomFeed[Publication] = RoomFeed()
         self.members: dict[Member, Membership] = {}
         self.roster = Roster()
+        self.dispute: LiveDispute | None = None
+        """Of a dispute's room, from the first join on."""
+        self.staff_log: LiveRoom | None = None
+        """Beside a dispute's room, while staff are in it."""
+        self.delivered: Callable[[list[Publication]], None] | None = None
+        """Told what the members were given."""
 
     @property
     def id(self) -> RoomId:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from chatserver import protocol
 from chatserver.auth import Identity, Revoked
 from chatserver.errors import CloseCode
-from chatserver.hub import answers
+from chatserver.hub import answers, dispute_commands
 from chatserver.hub.hub import Hub
 from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
@@ -225,6 +225,9 @@ class Session:
             case protocol.History():
                 self._active()
                 return self._history(frame)
+            case protocol.DisputeCommand():
+                self._active()
+                return self._dispute(frame)
         return None
 
     async def _run(self, name: str, command_id: str | None, work: Coroutine[Any, Any, None]) -> None:
@@ -280,7 +283,7 @@ class Session:
             took = self._loop.time() - started
             if isinstance(outcome, Written):
                 hub.tally.acknowledged(took)
-                self.send(answers.ack(frame, outcome))
+                self.send(answers.ack(frame.id, frame.room, outcome))
             else:
                 self._refuse(frame.id, outcome)
             if hub.tracing.on:
@@ -357,6 +360,9 @@ class Session:
             raise BadRequest(f"'limit' is from 1 to {limit}.", details={"field": "limit", "limit": limit})
         if frame.before is not None and frame.after is not None:
             raise BadRequest("Give 'before' or 'after', not both.", details={"field": "before"})
+        await hub.disputes.record_read(
+            live.facts, self.user_id, role, "room.history", before=frame.before, after=frame.after
+        )
         if frame.after is not None:
             entries = await hub.log.read_after(live.id, Seq(frame.after), frame.limit + 1)
             page, left_out = fit(entries[: frame.limit], self.user_id, role, hub.settings.history_bytes)
@@ -367,6 +373,14 @@ class Session:
             page, left_out = fit(entries, self.user_id, role, hub.settings.history_bytes, newest=True)
             more = left_out > 0 or (bool(entries) and entries[0].seq > 1)
         self._pipe.tell({"type": "history", "id": frame.id, "room": live.id, "entries": page, "more": more})
+
+    async def _dispute(self, frame: dispute_commands.DisputeFrame) -> None:
+        live = self._room(frame.room)
+        if self._stopping:
+            raise Unavailable("The server is stopping.", retry_after_ms=0)
+        if wait := self._hub.message_rates.take(self.user_id, self._loop.time()):
+            raise RateLimited("Too many commands.", retry_after_ms=_milliseconds(wait))
+        self.send(await dispute_commands.carry_out(self._hub, live, live.members[self], frame))
 
     async def _refresh(self, frame: protocol.TokenRefresh) -> None:
         held = self.identity

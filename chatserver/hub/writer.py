@@ -7,17 +7,18 @@ they are decided and appended together as one burst.
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from chatserver.clock import Clock
 from chatserver.hub.publication import Publication
+from policies.dispute.commands import SendMessage
 from policies.entry import Author, Draft, Entry
 from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
 from policies.instant import rfc3339
 from policies.room import RoomFacts, decide_message, role_in_room
-from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
+from policies.vocabulary import STAFF, CommandId, Role, RoomId, RoomKind, Seq, UserId
 from storage.chain import Head, head_of, link, same_content
 from storage.commit import Outcome
 from storage.errors import AppendLost, CommandTaken
@@ -70,7 +71,10 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every room's writer on a process uses."""
+    """What every room's writer on a process uses.
+
+    ``dispute`` carries out a message that may change the state of the room's dispute.
+    """
 
     log: RoomLog
     rooms: Rooms
@@ -78,6 +82,7 @@ class Desk:
     salt: Callable[[], bytes]
     message_chars: int
     publish: Callable[[Sequence[Entry]], list[Publication]]
+    dispute: Callable[[RoomFacts, SendMessage], Awaitable[Written | None]]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
 
 
@@ -119,6 +124,10 @@ class RoomWriter:
                 self._busy = True
                 self._desk.spawn(self._reload())
                 return
+            if (author := self._author_to_dispute(self._facts)) is not None:
+                self._busy = True
+                self._desk.spawn(self._send_to_dispute(self._facts, author, self._waiting.popleft()))
+                return
             count = len(self._waiting)
             taken = self._decide(self._head, self._facts, 1 if count < BURST_FROM else min(count, BURST_MAX))
             if taken:
@@ -147,7 +156,7 @@ class RoomWriter:
 
     def _decide(self, head: Head, facts: RoomFacts, most: int) -> list[tuple[Submission, Draft]]:
         taken: list[tuple[Submission, Draft]] = []
-        while self._waiting and len(taken) < most:
+        while self._waiting and len(taken) < most and self._author_to_dispute(facts) is None:
             submission = self._waiting.popleft()
             try:
                 taken.append((submission, self._draft(submission, Seq(head.seq + len(taken)), facts)))
@@ -171,6 +180,32 @@ class RoomWriter:
             submission.reply_to,
             max_chars=self._desk.message_chars,
         )
+
+    def _author_to_dispute(self, facts: RoomFacts) -> Author | None:
+        """The author of the message that is next, when it may change the state of the room's dispute, or when only that
+        state says whether they may write. Any other message needs no transaction."""
+        if facts.kind is not RoomKind.DISPUTE or not self._waiting:
+            return None
+        submission = self._waiting[0]
+        role = role_in_room(facts, submission.author_id, submission.token_role)
+        if role in STAFF or (role is Role.SELLER and facts.unattended):
+            return Author(submission.author_id, role, submission.author_name)
+        return None
+
+    async def _send_to_dispute(self, facts: RoomFacts, author: Author, submission: Submission) -> None:
+        answer: Written | ChatError = ChatError("the message could not be stored")
+        try:
+            command = SendMessage(
+                author, submission.command_id, submission.text, submission.reply_to, self._desk.message_chars
+            )
+            answer = await self._desk.dispute(facts, command) or answer
+        except ChatError as error:
+            answer = error
+        finally:
+            self._busy = False
+            self._head = None  # the dispute's entries did not come from here
+            submission.done(answer)
+        self._next()
 
     def _append(self, head: Head, taken: list[tuple[Submission, Draft]]) -> None:
         drafts = [draft for _, draft in taken]
@@ -247,6 +282,6 @@ def message_body(submission: Submission) -> dict[str, Any]:
     return body
 
 
-def written(entry: Entry) -> Written:
-    """What the author of an entry is told when the same command comes again."""
-    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate=True)
+def written(entry: Entry, *, duplicate: bool = True) -> Written:
+    """What the author of an entry is told, by default when the same command comes again."""
+    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate=duplicate)

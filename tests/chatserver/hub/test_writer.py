@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from uuid import uuid4
@@ -11,17 +11,39 @@ from uuid import uuid4
 import pytest
 
 from chatserver.clock import ShiftedClock
+from chatserver.disputes.desk import Desk as DisputeDesk
+from chatserver.disputes.desk import Opening
+from chatserver.disputes.ledger import Ledger
 from chatserver.hub.publication import Publication
-from chatserver.hub.writer import WAITING_MAX, Desk, RoomWriter, Submission, Written
-from policies.entry import Entry
+from chatserver.hub.writer import WAITING_MAX, Desk, RoomWriter, Submission, Written, written
+from policies.dispute.commands import Command, JoinAsAgent
+from policies.dispute.policy import Policy
+from policies.dispute.state import Dispute
+from policies.entry import Author, Entry
 from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, TooLarge, Unavailable
 from policies.order import OrderFacts, Seller
-from policies.room import Party
-from policies.vocabulary import CommandId, OrderCategory, OrderId, Role, RoomId, Seq, TrustLevel, UserId
+from policies.room import Party, RoomFacts
+from policies.vocabulary import (
+    CommandId,
+    DisputeId,
+    EntryKind,
+    OrderCategory,
+    OrderId,
+    Reason,
+    Resolution,
+    Role,
+    RoomId,
+    Seq,
+    TrustLevel,
+    UserId,
+)
 from storage.chain import verify
+from storage.claims import Claims
 from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
+from storage.disputes import Disputes
 from storage.orders import Orders
+from storage.outbox import Outbox
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
 from storage.schema import migrate
@@ -58,18 +80,57 @@ class Process:
         rooms = Rooms(self.database)
         salts = (number.to_bytes(16, "big") for number in count(1))
         self.orders = Orders(self.database, self.log, rooms, lambda: next(salts))
+        self.clock = ShiftedClock()
         self.tasks: set[asyncio.Task[None]] = set()
         self.desk = Desk(
             log=self.log,
             rooms=rooms,
-            clock=ShiftedClock(),
+            clock=self.clock,
             salt=lambda: next(salts),
             message_chars=100,
             publish=self._publish,
+            dispute=self._change_dispute,
             spawn=self._spawn,
+        )
+        self.transactions = 0
+        disputes = Disputes(self.database, self.log)
+        claims = Claims(self.database)
+        self.disputes = DisputeDesk(
+            Ledger(self.log, rooms, self.orders, disputes, Outbox(self.database), claims, timedelta(seconds=60)),
+            clock=self.clock,
+            salt=lambda: next(salts),
+            new_id=lambda: DisputeId("1" * 20),
+            policy=Policy,
+            announce=self._announce,
         )
         self.writer = RoomWriter(ROOM, self.desk)
         self._numbers = count(1)
+
+    async def _change_dispute(self, room: RoomFacts, command: Command) -> Written | None:
+        self.transactions += 1
+        ran = await self.disputes.run(DisputeId("1" * 20), command)
+        return None if ran.first is None else written(ran.first, duplicate=ran.duplicate)
+
+    async def _announce(self, entries: Sequence[Entry]) -> None:
+        self._publish(entries)
+        self.writer.learn_head(entries[-1].seq)
+
+    async def open_dispute(self) -> Dispute:
+        """A dispute of the order; from now on messages go to its room."""
+        opening = Opening(
+            OrderId("1"),
+            Author(UserId("bea"), Role.BUYER, "Bea"),
+            Reason.DEFECTIVE,
+            "It does not light.",
+            Resolution.FULL_REFUND,
+        )
+        opened = await self.disputes.open(opening)
+        self.enter(opened.dispute.room)
+        return opened.dispute
+
+    def enter(self, room: RoomId) -> None:
+        self.writer_room = room
+        self.writer = RoomWriter(room, self.desk)
 
     def _publish(self, entries: Sequence[Entry]) -> list[Publication]:
         self.published += entries
@@ -105,7 +166,7 @@ class Process:
         )
         return answer
 
-    writer_room = ROOM
+    writer_room: RoomId = ROOM
 
 
 @pytest.fixture
@@ -269,3 +330,85 @@ async def test_without_the_database_a_message_is_unavailable_and_a_retry_succeed
     await process.orders.put(facts(), NOW)
     assert isinstance(await process.send("hello", command_id="c"), Written)
     await process.commit.close()
+
+
+# In a dispute's room
+
+
+async def kinds(process: Process) -> list[EntryKind]:
+    found = await process.log.read_after(process.writer_room, Seq(0), 10_000)
+    assert verify(process.writer_room, found) is None
+    return [entry.kind for entry in found if entry.kind is not EntryKind.NOTICE]
+
+
+async def test_the_sellers_first_words_are_recorded_as_attending(process: Process) -> None:
+    await process.open_dispute()
+    answer = await process.send("I will look into it.", user="sam", command_id="c")
+    assert isinstance(answer, Written)
+    assert not answer.duplicate
+    assert await kinds(process) == [EntryKind.DISPUTE_OPENED, EntryKind.MESSAGE, EntryKind.DISPUTE_ATTENDED]
+    assert [entry.kind for entry in process.published][-2:] == [EntryKind.MESSAGE, EntryKind.DISPUTE_ATTENDED]
+    again = await process.send("I will look into it.", user="sam", command_id="c")
+    assert again == Written(answer.seq, answer.entry_id, answer.at, duplicate=True)
+    assert isinstance(await process.send("something else", user="sam", command_id="c"), Conflict)
+
+
+async def test_only_what_may_change_the_state_costs_a_transaction(process: Process) -> None:
+    await process.open_dispute()
+    await process.send("anybody there?")
+    assert process.transactions == 0
+    await process.send("...", user="sam")
+    await process.send("hello", user="sam")
+    assert process.transactions == 2
+    for number in range(5):
+        await process.send(f"and {number}", user="sam")
+        await process.send(f"yes {number}")
+    assert process.transactions == 2
+    assert (await kinds(process)).count(EntryKind.DISPUTE_ATTENDED) == 1
+
+
+async def test_messages_keep_their_order_while_some_are_for_the_dispute(process: Process) -> None:
+    await process.open_dispute()
+    users = ["bea", "sam", "bea", "bea", "sam", "bea", "sam", "sam"] * 3
+    answers = await asyncio.gather(*(process.send(str(place), user=user) for place, user in enumerate(users)))
+    seqs = [answer.seq for answer in answers if isinstance(answer, Written)]
+    assert len(seqs) == len(users)
+    assert seqs == sorted(seqs)
+    found = await process.log.read_after(process.writer_room, Seq(0), 100)
+    texts = [entry.body["text"] for entry in found if entry.kind is EntryKind.MESSAGE]
+    assert texts == [str(place) for place in range(len(users))]
+
+
+async def test_two_processes_record_attending_once(process: Process, other: Process) -> None:
+    opened = await process.open_dispute()
+    other.enter(opened.room)
+    answers = await asyncio.gather(*(each.send(str(n), user="sam") for n in range(6) for each in (process, other)))
+    assert all(isinstance(answer, Written) for answer in answers)
+    assert (await kinds(process)).count(EntryKind.DISPUTE_ATTENDED) == 1
+
+
+async def test_an_agent_writes_while_the_case_is_theirs(process: Process) -> None:
+    opened = await process.open_dispute()
+    assert isinstance(await process.send("hello", user="kim", role=Role.AGENT), Forbidden)
+    assert isinstance(await process.send("hello", user="ann", role=Role.AUDITOR), Forbidden)
+    process.clock.offset = timedelta(hours=25)  # the seller has not attended: support comes in
+    kim = Author(UserId("kim"), Role.AGENT, "Kim")
+    await process.disputes.run(opened.id, JoinAsAgent(kim, CommandId("j")))
+    assert isinstance(await process.send("hello", user="kim", role=Role.AGENT), Written)
+    assert isinstance(await process.send("hello", user="lee", role=Role.AGENT), Forbidden)
+
+
+async def test_a_fault_in_a_dispute_is_told_and_does_not_stop_the_room(
+    process: Process, caplog: pytest.LogCaptureFixture
+) -> None:
+    await process.open_dispute()
+
+    async def broken(room: RoomFacts, command: Command) -> Written | None:
+        raise ValueError("a fault")
+
+    process.writer = RoomWriter(process.writer_room, replace(process.desk, dispute=broken))
+    answer = await process.send("hello", user="sam")
+    assert type(answer) is ChatError
+    with pytest.raises(ValueError, match="a fault"):
+        await next(iter(process.tasks))
+    assert isinstance(await process.send("hello"), Written)
