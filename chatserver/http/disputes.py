@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from pydantic import BaseModel, Field, StrictInt
 
 from chatserver.access import BackEnd, Caller
@@ -12,6 +12,7 @@ from chatserver.dispute_frames import AvailableAction, Dispute, Offered
 from chatserver.disputes.desk import Opening
 from chatserver.disputes.view import actions_view, dispute_view
 from chatserver.frame import Timestamp
+from chatserver.http import dispute_examples as examples
 from chatserver.http.gate import caller, guarded_route
 from chatserver.http.problems import described
 from chatserver.http.reading import Reader, record_read, role_in_dispute
@@ -133,12 +134,23 @@ def router(services: Services) -> APIRouter:
         status_code=HTTPStatus.CREATED,
         response_model=DisputeRead,
         responses={
-            200: {"model": DisputeRead, "description": "The same `Idempotency-Key` opened it before; as it is now."},
-            **described(ErrorCode.NOT_FOUND, ErrorCode.CONFLICT, ErrorCode.REFUSED, ErrorCode.TOO_LARGE),
+            201: examples.shown(examples.DISPUTE, "It was opened."),
+            200: examples.shown(
+                examples.DISPUTE, "The same `Idempotency-Key` opened it before; as it is now.", model=DisputeRead
+            ),
+            **described(
+                ErrorCode.BAD_REQUEST,
+                ErrorCode.FORBIDDEN,
+                ErrorCode.NOT_FOUND,
+                ErrorCode.CONFLICT,
+                ErrorCode.REFUSED,
+                ErrorCode.TOO_LARGE,
+                examples=examples.ERRORS,
+            ),
         },
     )
     async def open_dispute(
-        wanted: DisputeOpening,
+        wanted: Annotated[DisputeOpening, Body(openapi_examples=examples.OPENINGS)],
         request: Request,
         idempotency_key: Annotated[
             str | None,
@@ -171,7 +183,12 @@ def router(services: Services) -> APIRouter:
         status = HTTPStatus.OK if opened.duplicate else HTTPStatus.CREATED
         return _json(_view(services, opened.dispute, Reader(buyer.id, buyer.role)), status)
 
-    @routes.get("", summary="List disputes", response_model=DisputeList)
+    @routes.get(
+        "",
+        summary="List disputes",
+        response_model=DisputeList,
+        responses={200: examples.shown(examples.LIST, "A page of them.")},
+    )
     async def list_disputes(
         request: Request,
         status: Annotated[list[Status] | None, Query(description="Repeat it for several.")] = None,
@@ -216,7 +233,10 @@ def router(services: Services) -> APIRouter:
         return _json(found)
 
     @routes.get(
-        "/{dispute}", summary="Read a dispute", response_model=DisputeRead, responses=described(ErrorCode.NOT_FOUND)
+        "/{dispute}",
+        summary="Read a dispute",
+        response_model=DisputeRead,
+        responses={200: examples.shown(examples.DISPUTE, "The dispute."), **described(ErrorCode.NOT_FOUND)},
     )
     async def get_dispute(dispute: str, request: Request) -> Response:
         """For its parties, staff, and keys with `disputes:read`."""
@@ -228,7 +248,7 @@ def router(services: Services) -> APIRouter:
         "/{dispute}/audit",
         summary="Who of the staff has looked at a dispute",
         response_model_exclude_none=True,
-        responses=described(ErrorCode.NOT_FOUND),
+        responses={200: examples.shown(examples.AUDIT, "A page of the record."), **described(ErrorCode.NOT_FOUND)},
     )
     async def get_audit(
         dispute: str,

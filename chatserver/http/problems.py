@@ -119,15 +119,27 @@ def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location[1:]) or str(location[0] if location else "body")
 
 
-def described(*codes: ErrorCode) -> dict[int | str, dict[str, Any]]:
-    """The ``responses`` of a route for OpenAPI."""
-    by_status: dict[int | str, list[ErrorCode]] = {}
+def described(*codes: ErrorCode, examples: Mapping[str, ChatError] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route for OpenAPI.
+
+    Args:
+        codes: what the route may answer.
+        examples: errors of some of these codes, by a name for people.
+    """
+    by_status: dict[int, list[ErrorCode]] = {}
     for code in codes:
         by_status.setdefault(int(HTTP_STATUS[code]), []).append(code)
-    return {
-        status: {
-            "description": "; ".join(f"`{code}`: {ERROR_MEANINGS[code]}" for code in found),
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-        for status, found in by_status.items()
-    }
+    responses: dict[int | str, dict[str, Any]] = {}
+    for status, found in by_status.items():
+        content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/Problem"}}
+        shown = {name: error for name, error in (examples or {}).items() if error.code in found}
+        if shown:
+            content["examples"] = {name: {"value": _document(error)} for name, error in shown.items()}
+        meanings = "; ".join(f"`{code}`: {ERROR_MEANINGS[code]}" for code in found)
+        responses[status] = {"description": meanings, "content": {MEDIA_TYPE: content}}
+    return responses
+
+
+def _document(error: ChatError) -> dict[str, Any]:
+    found: dict[str, Any] = orjson.loads(problem(error.code, error.message, details=error.details).body)
+    return found

@@ -30,8 +30,13 @@ async def test_every_route_of_the_contract_is_described(openapi: dict[str, Any])
         ("put", "/v1/orders/{order_id}"),
         ("get", "/v1/orders/{order_id}"),
         ("post", "/v1/orders/{order_id}/events"),
+        ("post", "/v1/disputes"),
+        ("get", "/v1/disputes"),
+        ("get", "/v1/disputes/{dispute}"),
+        ("get", "/v1/disputes/{dispute}/audit"),
         ("get", "/v1/rooms"),
         ("get", "/v1/rooms/{room}/entries"),
+        ("get", "/v1/rooms/{room}/transcript"),
         ("get", "/healthz"),
         ("get", "/readyz"),
         ("get", "/metrics"),
@@ -41,11 +46,43 @@ async def test_every_route_of_the_contract_is_described(openapi: dict[str, Any])
 async def test_every_route_of_the_api_says_how_it_fails(openapi: dict[str, Any]) -> None:
     for path, item in openapi["paths"].items():
         for operation in item.values():
-            assert "422" not in operation["responses"]
+            refused = operation["responses"].get("422")
+            assert refused is None or "`refused`" in refused["description"]
             if path.startswith("/v1/"):
                 assert operation["security"]
                 problem = operation["responses"]["401"]["content"]["application/problem+json"]
                 assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
+
+
+async def test_opening_a_dispute_says_all_that_may_come_of_it(openapi: dict[str, Any]) -> None:
+    operation = openapi["paths"]["/v1/disputes"]["post"]
+    assert operation["responses"].keys() == {
+        "200", "201", "400", "401", "403", "404", "409", "413", "422", "429", "503",
+    }  # fmt: skip
+    (key,) = operation["parameters"]
+    assert (key["name"].lower(), key["in"], key["required"]) == ("idempotency-key", "header", False)
+    assert operation["requestBody"]["content"]["application/json"]["examples"]
+    for status in ("400", "403", "404", "409", "413", "422"):
+        examples = operation["responses"][status]["content"]["application/problem+json"]["examples"]
+        assert all(str(example["value"]["status"]) == status for example in examples.values())
+
+
+async def test_examples_are_as_the_schemas_say(openapi: dict[str, Any]) -> None:
+    checked = 0
+    contents = [
+        content
+        for item in openapi["paths"].values()
+        for operation in item.values()
+        for place in (operation.get("requestBody", {}), *operation["responses"].values())
+        for content in place.get("content", {}).values()
+    ]
+    for content in contents:
+        examples = [example["value"] for example in content.get("examples", {}).values()]
+        examples += [content["example"]] if "example" in content else []
+        for example in examples:
+            jsonschema.validate(example, {**content["schema"], "components": openapi["components"]})
+            checked += 1
+    assert checked >= 16
 
 
 async def test_the_sandbox_is_described_where_there_is_one(backstage: Backstage) -> None:
@@ -57,7 +94,9 @@ async def test_the_sandbox_is_described_where_there_is_one(backstage: Backstage)
     assert "security" not in document["paths"]["/v1/sandbox/tokens"]["post"]
 
 
-async def test_answers_are_as_described(openapi: dict[str, Any], backstage: Backstage, back_end: Caller) -> None:
+async def test_answers_are_as_described(
+    openapi: dict[str, Any], backstage: Backstage, back_end: Caller, calling: Calling
+) -> None:
     def check(instance: object, schema: str) -> None:
         jsonschema.validate(instance, {"$ref": f"#/components/schemas/{schema}", "components": openapi["components"]})
 
@@ -66,6 +105,14 @@ async def test_answers_are_as_described(openapi: dict[str, Any], backstage: Back
     event = {"id": "e", "type": "delivered", "at": "2026-01-31T08:00:00Z"}
     check((await back_end.post(f"{path}/events", event)).json(), "EventView")
     check((await back_end.get(f"/v1/rooms/{backstage.room}/entries")).json(), "EntryPage")
+    buyer = calling(backstage.token(backstage.buyer))
+    dispute = (await buyer.post("/v1/disputes", backstage.opening())).json()
+    check(dispute, "DisputeRead")
+    check((await back_end.get("/v1/disputes", q=backstage.order_id)).json(), "DisputeList")
+    check((await back_end.get(f"/v1/disputes/{dispute['id']}/audit")).json(), "AuditPage")
+    check((await buyer.post("/v1/disputes", backstage.opening())).json(), "Problem")
+    check((await back_end.get(path)).json(), "OrderView")
+    check((await buyer.get("/v1/rooms")).json(), "RoomList")
     check((await back_end.get("/v1/rooms")).json(), "Problem")
     check((await back_end.put(path, {})).json(), "Problem")
 
