@@ -128,6 +128,9 @@ class Settings(BaseModel):
     claim_lease_s: float = Field(
         60.0, gt=0, description="How long an agent who is not connected any more keeps a claimed case."
     )
+    deadlines_every_s: float = Field(
+        0.9, gt=0, description="Pause between a worker's looks for deadlines of disputes that are due."
+    )
     integrity_every_s: float = Field(10.0, gt=0, description="Pause between a worker's checks of the record.")
 
     # Webhooks

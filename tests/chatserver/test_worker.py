@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from chatserver.embedded import free_port
-from chatserver.worker import Job, Worker, WorkerMetrics
+from chatserver.periodic import Job, JobMetrics, Worker
 from policies.errors import Unavailable
 from storage.client import Database
 from storage.leases import Leases
@@ -50,7 +50,7 @@ def outcome(registry: CollectorRegistry, name: str, job: str = "count") -> float
 
 @pytest.fixture
 def make(own_database: Database, clock: HandClock, registry: CollectorRegistry) -> MakeWorker:
-    metrics = WorkerMetrics(registry)
+    metrics = JobMetrics(registry)
 
     def worker(holder: str, run: Callable[[], Awaitable[None]], *more: Job, shortest_lease_s: float = 15.0) -> Worker:
         jobs = [Job("count", 0.01, run), *more]
