@@ -4,7 +4,7 @@ A text is only ever data to the typesetter, so none of it can be taken for marku
 fonts, gives the same bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, Final
@@ -17,6 +17,7 @@ from chatserver.transcript.presentation import HASH_SHOWN, Item, days, front_pag
 from chatserver.transcript.text import breakable, is_right_to_left
 from chatserver.transcript.wording import Fact
 
+_BLOCK_LINES: Final = 20
 _TAB: Final = "    "
 BODY_FONT: Final = "Libertinus Serif"
 """Comes with Typst: Latin, Greek, Cyrillic and Hebrew. What it cannot draw is looked for in all other fonts."""
@@ -76,9 +77,16 @@ def _data(case: CaseFile) -> dict[str, Any]:
             for heading, chain in zip(front.sections, chains, strict=True)
         ],
         "hashes": [
-            {"title": title, "rows": [f"{seq:>6}  {digest}" for seq, digest in rows]} for title, rows in hashes(chains)
+            {"title": title, "blocks": list(_blocks([f"{seq:>6}  {digest}" for seq, digest in rows]))}
+            for title, rows in hashes(chains)
         ],
     }
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[str]:
+    """A few lines each: the typesetter's time for a paragraph grows faster than its length."""
+    for begin in range(0, len(lines), _BLOCK_LINES):
+        yield "\n".join(lines[begin : begin + _BLOCK_LINES])
 
 
 def _item(item: Item) -> dict[str, Any]:
