@@ -31,6 +31,7 @@ from policies.vocabulary import (
     Resolution,
     Role,
     Seq,
+    Status,
     TrustLevel,
     UserId,
     WebhookType,
@@ -58,6 +59,8 @@ FACTS: Final = OrderFacts(
 DISPUTE: Final = DisputeId("d" * 20)
 MS: Final = timedelta(milliseconds=1)
 H: Final = timedelta(hours=1)
+REPLAYED: Final = 60
+"""Stories up to this long are replayed whole at every step."""
 
 
 def policy(**terms: Any) -> Policy:
@@ -89,6 +92,10 @@ class Story:
     def state(self) -> Dispute:
         assert self.known is not None
         return self.known
+
+    def stands(self) -> Status:
+        """The status, as a call: so that a type checker expects it to change."""
+        return self.state.status
 
     @property
     def kinds(self) -> list[EntryKind]:
@@ -187,7 +194,8 @@ class Story:
             self.webhooks.extend(told(before, entry, self.known))
             self.entries.append(entry)
             written.append(entry)
-        assert replay(self.entries) == self.known
+        if len(self.entries) <= REPLAYED:
+            assert replay(self.entries) == self.known
         return written
 
 

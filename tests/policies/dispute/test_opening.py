@@ -1,0 +1,212 @@
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from policies.dispute.opening import Eligibility, eligibility, open_dispute
+from policies.dispute.policy import Opening, Policy, Terms
+from policies.dispute.state import Rule
+from policies.errors import BadRequest, ChatError, ErrorCode, Forbidden, Refused, TooLarge
+from policies.instant import rfc3339
+from policies.order import Chargeback, OrderState, Seller
+from policies.vocabulary import (
+    EntryKind,
+    EvidenceKind,
+    Reason,
+    Resolution,
+    Role,
+    Stage,
+    Status,
+    TrustLevel,
+    WebhookType,
+)
+from tests.policies.dispute.story import AGENT, BUYER, FACTS, MS, OPENED, PAID, PLACED, SELLER, H, Story, opening
+
+POLICY = Policy()
+NEW = OrderState()
+
+
+def refused(order_state: OrderState = NEW, now: Any = OPENED, **said: Any) -> ChatError:
+    try:
+        open_dispute(FACTS, order_state, opening(**said), POLICY, now, talked=True)
+    except ChatError as error:
+        return error
+    raise AssertionError("it was not refused")
+
+
+def test_opening_starts_a_negotiation_that_waits_for_the_seller() -> None:
+    story = Story()
+    state = story.state
+    assert (state.stage, state.status) == (Stage.NEGOTIATION, Status.WAITING_FOR_SELLER)
+    assert state.active
+    assert state.room == f"dispute-{state.id}"
+    assert state.attended_at is None
+    assert state.heard == {Role.BUYER}
+    assert state.opened_at == OPENED
+    assert story.kinds == [EntryKind.DISPUTE_OPENED]
+
+
+def test_the_first_entry_pins_what_holds_for_the_dispute() -> None:
+    rules = Policy(version="v7", terms=Terms(attend_within="1h", second_person_above={"EUR": 5}))
+    state = OrderState(delivered_at=PLACED + 10 * MS, refunded=300)
+    story = Story(rules, order_state=state, desired_resolution=Resolution.PARTIAL_REFUND, amount=500)
+    opened = story.entries[0]
+    assert opened.author == BUYER
+    assert opened.body["policy"]["version"] == "v7"
+    assert opened.body["policy"]["terms"]["attend_within"] == 3600
+    assert opened.body["order_room"] == "order-1"
+    assert opened.body["staff_room"] == f"staff-{story.state.id}"
+    assert opened.body["order"]["delivered_at"] == rfc3339(PLACED + 10 * MS)
+    assert "confirmed_at" not in opened.body["order"]
+    assert opened.body["checklist"] == {"buyer": ["photo", "video"], "seller": ["photo", "document"]}
+    assert story.state.terms == rules.terms
+    assert story.state.policy_version == "v7"
+    assert story.state.checklist.buyer == (EvidenceKind.PHOTO, EvidenceKind.VIDEO)
+    assert (story.state.desired_resolution, story.state.desired_amount) == (Resolution.PARTIAL_REFUND, 500)
+    assert story.state.order.delivered_at == PLACED + 10 * MS
+    assert story.state.refundable == PAID - 300
+
+
+def test_it_starts_the_clocks_with_receipts() -> None:
+    state = Story().state
+    assert [(each.rule, each.due_at) for each in state.deadlines] == [
+        (Rule.SELLER_ATTEND, OPENED + 24 * H),
+        (Rule.NO_UPDATE, OPENED + 72 * H),
+    ]
+    for deadline in state.deadlines:
+        assert (deadline.started_at, deadline.moved_by, deadline.of) == (OPENED, None, None)
+    assert state.next_at == OPENED + 18 * H  # the reminder, six hours before
+    assert state.attend_by == OPENED + 24 * H
+
+
+def test_the_marketplace_is_told_and_asked_to_hold_the_payment() -> None:
+    story = Story(order_state=OrderState(refunded=1000))
+    assert [each.type for each in story.webhooks] == [WebhookType.DISPUTE_OPENED, WebhookType.PAYMENT_HOLD_REQUESTED]
+    [hold] = story.told(WebhookType.PAYMENT_HOLD_REQUESTED)
+    assert (hold["amount"], hold["currency"], hold["key"]) == (PAID - 1000, "EUR", f"{story.state.id}:1:hold")
+    [told] = story.told(WebhookType.DISPUTE_OPENED)
+    assert told["reason"] == "defective"
+    assert told["order_id"] == "1"
+    assert "policy" not in told
+
+
+def test_a_buyer_who_has_not_talked_is_nudged_never_blocked() -> None:
+    story = Story(talked=False)
+    assert story.kinds == [EntryKind.DISPUTE_OPENED, EntryKind.NOTICE]
+    assert story.last.body == {"notice": "talk_first", "order_room": "order-1"}
+    assert story.state.active
+
+
+@pytest.mark.parametrize("author", [SELLER, AGENT, replace(BUYER, id=SELLER.id), replace(SELLER, id=BUYER.id)])
+def test_only_the_buyer_opens(author: Any) -> None:
+    assert isinstance(refused(author=author), Forbidden)
+
+
+def test_not_before_the_order_is_old_enough() -> None:
+    error = refused(now=PLACED + timedelta(minutes=15) - MS)
+    assert isinstance(error, Refused)
+    opens_at = rfc3339(PLACED + timedelta(minutes=15))
+    assert error.details == {"rule": "too_early", "opens_at": opens_at, "fallback": "order_room"}
+    assert Story(now=PLACED + timedelta(minutes=15)).state.active
+
+
+@pytest.mark.parametrize(
+    ("level", "days"), [(TrustLevel.UNVERIFIED, 14), (TrustLevel.VERIFIED, 4), (TrustLevel.TRUSTED, 1)]
+)
+def test_after_confirmed_delivery_the_window_depends_on_the_sellers_trust(level: TrustLevel, days: int) -> None:
+    facts = replace(FACTS, seller=Seller(SELLER.id, "Sue", level))
+    confirmed = OrderState(delivery_confirmed_at=PLACED + H)
+    closes_at = PLACED + H + timedelta(days=days)
+    assert eligibility(facts, confirmed, POLICY, closes_at) == Eligibility(True, closes_at=closes_at)
+    assert eligibility(facts, confirmed, POLICY, closes_at + MS) == Eligibility(
+        False, "window_passed", closes_at=closes_at, fallback="order_room"
+    )
+    assert Story(facts=facts, order_state=confirmed, now=closes_at).state.active
+    with pytest.raises(Refused) as late:
+        Story(facts=facts, order_state=confirmed, now=closes_at + MS)
+    assert late.value.details == {
+        "rule": "window_passed",
+        "closes_at": rfc3339(closes_at),
+        "fallback": "order_room",
+    }
+
+
+def test_delivered_but_not_confirmed_has_no_end() -> None:
+    delivered = OrderState(delivered_at=PLACED)
+    assert eligibility(FACTS, delivered, POLICY, PLACED + timedelta(days=900)) == Eligibility(True)
+
+
+@pytest.mark.parametrize(
+    ("order_state", "rule"),
+    [
+        (OrderState(canceled_at=PLACED), "order_canceled"),
+        (OrderState(refunded=PAID), "already_refunded"),
+        (OrderState(chargeback=Chargeback.LOST, chargeback_at=PLACED), "charged_back"),
+    ],
+)
+def test_where_there_is_nothing_to_settle(order_state: OrderState, rule: str) -> None:
+    assert eligibility(FACTS, order_state, POLICY, OPENED) == Eligibility(False, rule, fallback="order_room")
+    error = refused(order_state)
+    assert (error.code, error.details["rule"], error.details["fallback"]) == (ErrorCode.REFUSED, rule, "order_room")
+
+
+def test_partly_paid_back_is_still_disputed() -> None:
+    assert eligibility(FACTS, OrderState(refunded=PAID - 1), POLICY, OPENED).allowed
+
+
+def test_a_free_order_may_be_disputed_for_a_fix() -> None:
+    story = Story(facts=replace(FACTS, amount=0), desired_resolution=Resolution.DELIVERY_FIX)
+    assert story.state.refundable == 0
+
+
+def test_the_windows_of_the_policy_in_force_count() -> None:
+    rules = Policy(opening=Opening(not_before="2h"))
+    assert eligibility(FACTS, NEW, rules, OPENED).rule == "too_early"
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "field"),
+    [
+        ({"description": ""}, BadRequest, "description"),
+        ({"description": " \u200b\n"}, BadRequest, "description"),
+        ({"description": "x" * 4001}, TooLarge, "description"),
+        ({"description": "a\ud800"}, BadRequest, "description"),
+        ({"desired_resolution": Resolution.SPLIT, "amount": 1}, BadRequest, "desired_resolution"),
+        ({"desired_resolution": Resolution.RELEASE_TO_SELLER}, BadRequest, "desired_resolution"),
+        ({"desired_resolution": Resolution.CANCEL_ORDER}, BadRequest, "desired_resolution"),
+        ({"desired_resolution": Resolution.PARTIAL_REFUND}, BadRequest, "amount"),
+        ({"desired_resolution": Resolution.PARTIAL_REFUND, "amount": 0}, BadRequest, "amount"),
+        ({"desired_resolution": Resolution.FULL_REFUND, "amount": PAID - 1}, BadRequest, "amount"),
+        ({"desired_resolution": Resolution.REPLACEMENT, "amount": 1}, BadRequest, "amount"),
+    ],
+)
+def test_what_has_to_be_said(said: dict[str, Any], error: type[ChatError], field: str) -> None:
+    caught = refused(**said)
+    assert type(caught) is error
+    assert caught.details["field"] == field
+
+
+def test_a_partial_refund_is_less_than_what_was_paid() -> None:
+    error = refused(desired_resolution=Resolution.PARTIAL_REFUND, amount=PAID)
+    assert error.details == {"rule": "amount_limit", "limit": PAID - 1, "currency": "EUR"}
+    assert Story(desired_resolution=Resolution.PARTIAL_REFUND, amount=PAID - 1).state.desired_amount == PAID - 1
+
+
+def test_a_description_as_long_as_allowed() -> None:
+    assert len(Story(description="x" * 4000).state.description) == 4000
+
+
+def test_a_reason_without_a_checklist_has_an_empty_one() -> None:
+    assert Story(reason=Reason.OTHER).state.checklist.of(Role.BUYER) == ()
+
+
+def test_while_the_bank_decides_it_opens_frozen_and_with_support() -> None:
+    story = Story(order_state=OrderState(chargeback=Chargeback.OPEN, chargeback_at=PLACED))
+    assert story.kinds == [EntryKind.DISPUTE_OPENED, EntryKind.DISPUTE_FROZEN, EntryKind.DISPUTE_ESCALATED]
+    state = story.state
+    assert (state.stage, state.status, state.frozen) == (Stage.MEDIATION, Status.UNDER_REVIEW, True)
+    assert state.escalation is not None
+    assert state.escalation.rule == "chargeback"
+    assert state.chargeback_at == PLACED
+    assert state.deadlines == ()
