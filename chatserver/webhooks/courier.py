@@ -179,7 +179,7 @@ class Courier:
             await parts.deliveries.delivered(delivery, attempt, now)
             parts.metrics.attempted("delivered", answer.took_ms)
             return
-        facts = {"endpoint": endpoint.id, "event": delivery.event, "status": answer.status, "error": answer.error}
+        facts = {"endpoint": endpoint.id, "webhook_id": delivery.event, "status": answer.status, "error": answer.error}
         if answer.gone:
             # The endpoint wants nothing any more; what waits for it is kept until an operator says otherwise.
             await parts.deliveries.failed(delivery, attempt, now)

@@ -12,7 +12,8 @@ RETRIES = Retries()
 
 def pauses(retries: Retries, spread: float) -> list[timedelta]:
     """Of an endpoint that never answers: the pauses after each failed attempt, until the event is parked."""
-    now, found = NOW, []
+    now = NOW
+    found: list[timedelta] = []
     while (again := retries.next_at(len(found) + 1, NOW, now, spread)) is not None:
         found.append(again - now)
         now = again

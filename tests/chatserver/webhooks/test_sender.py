@@ -218,7 +218,7 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
 async def test_the_certificate_is_that_of_the_name(authority: trustme.CA, ca_file: Path) -> None:
     asked: list[str | None] = []
     context = server_context(authority, "shop.example", "127.0.0.1")
-    context.sni_callback = lambda _socket, name, _context: asked.append(name)  # type: ignore[assignment]
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
     guard = Guard(private=True, lookup=Names(["127.0.0.1"], ["127.0.0.1"]))
     async with (
         receiving(Receiver(), context) as receiver,
