@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.chatserver.http.conftest import Backstage, Caller, assert_problem
+from policies.vocabulary import ApiScope
+from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem
 
 STRANGE: tuple[Any, ...] = (
     None,
@@ -102,6 +103,18 @@ async def test_strange_events(seed: int, back_end: Caller, backstage: Backstage)
     assert {200, 400, 409, 413} >= statuses
 
 
+@pytest.mark.parametrize("seed", range(2))
+async def test_strange_openings(seed: int, back_end: Caller, backstage: Backstage, calling: Calling) -> None:
+    assert (await back_end.put(f"/v1/orders/{backstage.order_id}", backstage.report())).status_code == 201
+    opening = backstage.opening(on_behalf_of=backstage.buyer)
+    key = calling(await backstage.key(ApiScope.DISPUTES_WRITE))
+    statuses = {await send(key, "POST", "/v1/disputes", body) for body in mutations(opening, seed, 150)}
+    assert {201, 400, 403, 404, 409, 413, 422} >= statuses
+    assert {400, 403, 404} <= statuses
+    disputes = (await back_end.get(f"/v1/orders/{backstage.order_id}")).json()["disputes"]
+    assert len(disputes) == (201 in statuses)
+
+
 async def test_strange_addresses(back_end: Caller) -> None:
     chance = random.Random(11)
     for _ in range(150):
@@ -114,6 +127,10 @@ async def test_strange_addresses(back_end: Caller) -> None:
             "/{}",
             "/v1/rooms?cursor={}",
             "/v1/rooms/x/entries?limit={}",
+            "/v1/disputes/{}",
+            "/v1/disputes/{}/audit",
+            "/v1/disputes?cursor={}",
+            "/v1/disputes?status={}",
         ):
             response = await back_end.client.get(template.format(name), headers=back_end.headers)
             assert response.status_code in (400, 403, 404), template.format(name)
