@@ -141,10 +141,10 @@ class Shop:
             if (await self.log.submit(entries)).failure is None:
                 return
 
-    async def event(self, kind: OrderEventType, name: str = "e1", **data: Any) -> OrderEvent:
+    async def event(self, kind: OrderEventType, name: str = "e1", *, order: OrderId = ORDER, **data: Any) -> OrderEvent:
         """Something that happened to the order, recorded but not reported to its disputes yet."""
         event = OrderEvent(name, kind, self.clock.now(), data)
-        await self.orders.record_event(ORDER, event, self.clock.now())
+        await self.orders.record_event(order, event, self.clock.now())
         return event
 
     async def entries(self, dispute: Dispute) -> list[Entry]:

@@ -446,7 +446,7 @@ async def test_an_order_without_disputes_has_nothing_pending(shop: Shop) -> None
 
 async def paid(shop: Shop, key: str, name: str = "e9") -> None:
     for kind in (OrderEventType.PAYMENT_REFUNDED, OrderEventType.PAYMENT_RELEASED):
-        data = {"amount": 500} if kind is OrderEventType.PAYMENT_REFUNDED else {}
+        data: dict[str, Any] = {"amount": 500} if kind is OrderEventType.PAYMENT_REFUNDED else {}
         suffix = "" if kind is OrderEventType.PAYMENT_REFUNDED else ":release"
         event = await shop.event(kind, f"{name}-{kind}", key=f"{key}{suffix}", **data)
         await shop.desk.report_event(ORDER, event)
@@ -510,7 +510,8 @@ async def test_an_event_that_could_not_be_told_stays_pending(shop: Shop, monkeyp
 
 
 @pytest.mark.parametrize(
-    "change", [{"buyer": Party(UserId("cy"), "Cy")}, {"seller": replace(FACTS.seller, id=UserId("dan"))}, {"currency": "USD"}]
+    "change",
+    [{"buyer": Party(UserId("cy"), "Cy")}, {"seller": replace(FACTS.seller, id=UserId("dan"))}, {"currency": "USD"}],
 )
 async def test_parties_and_currency_stay_as_they_are(shop: Shop, change: dict[str, Any]) -> None:
     dispute = await shop.opened()
