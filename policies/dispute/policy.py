@@ -4,48 +4,15 @@ A dispute pins what it was opened under: the terms stand in its first entry, so 
 it, and anyone who has the entries can replay it without the file.
 """
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
+from policies.evidence import EvidenceRules
+from policies.part import Duration, Part
 from policies.vocabulary import EvidenceKind, Reason, Role, TrustLevel
-
-_DURATION: Final = re.compile(r"(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?")
-_LONGEST: Final = timedelta(days=3650)
-
-
-def _read_duration(value: object) -> object:
-    """``"3d"``, ``"24h"``, ``"1d 12h"``, ``"15m"``, ``"30s"``; or whole seconds, as in a dispute's first entry."""
-    if isinstance(value, timedelta):
-        read = value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        read = timedelta(seconds=value)
-    elif isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.strip())) and any(parts.groups()):
-        days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-        read = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    else:
-        raise ValueError("a duration looks like 3d, 24h, 15m, 30s, or 1d 12h")  # pydantic wants a ValueError
-    if not timedelta() <= read <= _LONGEST:
-        raise ValueError("a duration is from 0 to 3650d")
-    return read
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_read_duration),
-    PlainSerializer(lambda value: int(value.total_seconds()), return_type=int, when_used="json"),
-    WithJsonSchema(
-        {
-            "type": ["string", "integer"],
-            "pattern": rf"^\s*(?=\d){_DURATION.pattern}\s*$",
-            "description": "Such as 3d, 24h, 15m, 1d 12h; or whole seconds.",
-        }
-    ),
-]
-
 
 REMINDED: Final = {
     "seller_attend": "attend_within",
@@ -69,11 +36,7 @@ def _check_reminded(rule: str) -> str:
 Reminded = Annotated[str, AfterValidator(_check_reminded), WithJsonSchema({"type": "string", "enum": list(REMINDED)})]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Opening(_Part):
+class Opening(Part):
     """Who may open a dispute, and when. Decided on the policy in force, not pinned."""
 
     not_before: Duration = Field(timedelta(minutes=15), description="How long after placing an order, at the earliest.")
@@ -88,7 +51,7 @@ class Opening(_Part):
     description_chars: int = Field(4000, ge=1, le=20_000, description="Longest description.")
 
 
-class Terms(_Part):
+class Terms(Part):
     """What holds for a dispute from its opening to its end: pinned in its first entry."""
 
     attend_within: Duration = Field(timedelta(hours=24), description="The seller's time for a first real act.")
@@ -133,7 +96,7 @@ class Terms(_Part):
     pending_requests: int = Field(10, ge=1, le=100, description="Evidence requests that may be open at once.")
 
 
-class Checklist(_Part):
+class Checklist(Part):
     """The kinds of evidence that help most for a reason, by side."""
 
     buyer: tuple[EvidenceKind, ...] = ()
@@ -143,12 +106,13 @@ class Checklist(_Part):
         return self.buyer if side is Role.BUYER else self.seller
 
 
-class Policy(_Part):
+class Policy(Part):
     """One version of the operator's policy."""
 
     version: str = Field("default", min_length=1, max_length=64, description="Named in every dispute opened under it.")
     opening: Opening = Opening()
     terms: Terms = Terms()
+    evidence: EvidenceRules = EvidenceRules()
     checklists: dict[Reason, Checklist] = Field(
         default_factory=lambda: dict(_CHECKLISTS), description="The evidence that helps most, by reason and side."
     )
