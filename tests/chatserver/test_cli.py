@@ -102,6 +102,19 @@ class TestConfig:
         assert failed.code == ExitCode.USAGE
         assert failed.err == ["chatserver: CHATSERVER_PROT: there is no such setting; do you mean port?"]
 
+    def test_the_rules_of_disputes_are_checked_with_all_else(self, run: Run, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text('[terms]\nattend_within = "soon"\n')
+        printed = run("config", "--check", CHATSERVER_POLICY_FILE=str(policy))
+        assert f'policy_file = "{policy}"  # environment CHATSERVER_POLICY_FILE' in printed.out
+        mistake = f"{policy}: terms.attend_within: a duration looks like 3d, 24h, 15m, 30s, or 1d 12h"
+        assert printed.code == ExitCode.FAILED
+        assert f"chatserver: policy_file: {mistake}" in printed.err
+        for command in (("serve",), ("dev", "--data", str(tmp_path / "data"))):
+            failed = run(*command, CHATSERVER_POLICY_FILE=str(policy))
+            assert failed.code == ExitCode.USAGE
+            assert any(mistake in line for line in failed.err)
+
     def test_it_shows_a_running_instance(self, run: Run, data: Path, told: Instance) -> None:
         printed = run("config", "--data", str(data))
         assert f'redis_url = "{told.redis_url}"  # option or {data}/dev.json' in printed.out

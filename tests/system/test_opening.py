@@ -2,11 +2,14 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
 
 from storage.client import MongoConfig, open_database
+from tests.system.conftest import Serve
 from tests.system.site import Server, Site, token, unique
 
 RACERS = 12
@@ -52,3 +55,24 @@ async def test_racing_openings_on_two_processes_make_one_dispute(
     told_once = await database.collection("outbox").find({"dispute": won, "type": "dispute.opened"})
     await database.close()
     assert len(told_once) == 1
+
+
+async def test_a_dispute_is_opened_under_the_policy_of_the_file(site: Site, serve: Serve, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text(
+        'version = "strict-7"\n[opening]\ndescription_chars = 10\n[terms]\nattend_within = "2h"\n'
+        '[checklists.not_received]\nbuyer = ["document"]\nseller = []\n'
+    )
+    server = await serve(site, policy_file=file)
+    order = site.order(server)
+    headers = {"Authorization": f"Bearer {token(order.buyer)}"}
+    wanted = {"order_id": order.id, "reason": "not_received", "desired_resolution": "full_refund"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=20.0, trust_env=False) as client:
+        too_long = await client.post("/v1/disputes", json={**wanted, "description": "x" * 11})
+        assert (too_long.status_code, too_long.json()["details"]["limit"]) == (413, 10)
+        opened = (await client.post("/v1/disputes", json={**wanted, "description": "x" * 10})).json()
+    assert opened["policy_version"] == "strict-7"
+    assert opened["evidence_checklist"] == [{"side": "buyer", "kind": "document"}]
+    (due,) = [each for each in opened["deadlines"] if each["rule"] == "seller_attend"]
+    attend_within = datetime.fromisoformat(due["due_at"]) - datetime.fromisoformat(opened["opened_at"])
+    assert attend_within == timedelta(hours=2)

@@ -17,7 +17,7 @@ from policies.instant import rfc3339
 from policies.vocabulary import ApiScope, DisputeId, EntryKind, Role, RoomId, Stage, Status, UserId
 from storage.audit import Audit
 from storage.client import Database, MongoConfig, Session, open_database
-from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem
+from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem, with_settings
 
 MILLISECOND = timedelta(milliseconds=1)
 PATH = "/v1/disputes"
@@ -234,6 +234,17 @@ async def test_not_before_a_quarter_of_an_hour_after_placing(
     backstage.clock.at = opens_at
     assert await eligibility(back_end, backstage) == {"allowed": True}
     await opened(buyer, backstage)
+
+
+async def test_the_sandbox_clock_opens_the_door(back_end: Caller, backstage: Backstage) -> None:
+    placed_at = backstage.clock.now()
+    await back_end.put(f"/v1/orders/{backstage.order_id}", backstage.report(placed_at=rfc3339(placed_at)))
+    transport = httpx.ASGITransport(with_settings(backstage, sandbox=True), client=("127.0.0.1", 9))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        buyer = Caller(client, {"Authorization": f"Bearer {backstage.token(backstage.buyer)}"})
+        for advance_s, status in ((15 * 60 - 0.001, 422), (0.001, 201)):
+            assert (await buyer.post("/v1/sandbox/clock", {"advance_s": advance_s})).status_code == 200
+            assert (await buyer.post(PATH, backstage.opening())).status_code == status
 
 
 @pytest.mark.parametrize(("trust_level", "days"), [("unverified", 14), ("verified", 4), ("trusted", 1)])
