@@ -161,8 +161,8 @@ def _media_type(named: str, filename: str) -> MediaType:
     media_type = MediaType(named)
     if not 1 <= len(filename) <= FILENAME_CHARS:
         raise BadRequest(f"A filename has 1 to {FILENAME_CHARS} characters.", details={"field": "filename"})
-    extension = filename.rpartition(".")[2].lower()
-    if extension not in EXTENSIONS[media_type]:
+    _, dot, extension = filename.rpartition(".")
+    if not dot or extension.lower() not in EXTENSIONS[media_type]:
         raise BadRequest(
             f"A file of the type {media_type} has a name that ends in .{' or .'.join(EXTENSIONS[media_type])}.",
             details={"field": "filename"},
