@@ -32,8 +32,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from pymongo.errors import BulkWriteError
-
 from policies.entry import Entry
 from policies.errors import Unavailable
 from storage.append_queue import Append, AppendQueue, Batch
@@ -41,6 +39,7 @@ from storage.chain import Head
 from storage.client import Database
 from storage.documents import encode_entry
 from storage.errors import AppendLost, CommandTaken, EntryRejected, HeadMoved
+from storage.insertion import Insertion
 
 DUPLICATE_KEY: Final = 11000
 VALIDATION_FAILED: Final = 121
@@ -108,7 +107,7 @@ class GroupCommit:
         waiting: int = 10_000,
         observer: CommitObserver | None = None,
     ) -> None:
-        self._collection = database.collection("entries")
+        self._insertion = Insertion(database)
         self._patience_s = database.timeout_s
         self._concurrency = concurrency
         self._most_waiting = waiting
@@ -226,19 +225,19 @@ class GroupCommit:
 
     async def _insert(self, appends: list[Append], *, ordered: bool) -> dict[int, Exception]:
         """Insert all documents, and say of which ones that failed, and why."""
+        entries = [entry for append in appends for entry in append.entries]
         documents = [document for append in appends for document in append.documents]
         started = asyncio.get_running_loop().time()
-        failures: dict[int, Exception] = {}
         try:
-            await self._collection.insert_many(documents, ordered=ordered)
+            if ordered:
+                errors = await self._insertion.up_to_the_first_failure(documents)
+            else:
+                errors = await self._insertion.each(entries, documents)
         except Unavailable as error:
             self._observer.failed(error)
             raise
-        except BulkWriteError as error:
-            entries = [entry for append in appends for entry in append.entries]
-            failures = {e["index"]: append_failure(e, entries[e["index"]]) for e in error.details["writeErrors"]}
         self._observer.committed(len(documents), asyncio.get_running_loop().time() - started)
-        return failures
+        return {index: append_failure(error, entries[index]) for index, error in errors.items()}
 
     def _end_unordered(self, appends: list[Append], failures: dict[int, Exception]) -> list[Append]:
         for index, append in enumerate(appends):

@@ -56,6 +56,11 @@ class Tap:
         """Requests arrive; answers do not."""
         self._answers.clear()
 
+    def cut(self) -> None:
+        """Break all connections; new ones can be made."""
+        for task in list(self._tasks):
+            task.cancel()
+
     def let_go(self) -> None:
         self._requests.set()
         self._answers.set()

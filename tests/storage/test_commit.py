@@ -2,6 +2,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import pytest
 from bson import decode
@@ -481,6 +482,34 @@ async def test_a_connection_that_breaks_is_tried_again_by_the_driver(faulty: Roo
     with failing(faulty_url, "insert", closeConnection=True):
         assert await faulty.submit(linked("a")) == Outcome(1)
     assert seqs(await stored(faulty)) == [1]
+
+
+async def test_what_the_broken_attempt_wrote_is_told_from_what_others_wrote(
+    tap: Tap, mongo: MongoConfig, log: RoomLog
+) -> None:
+    """The connection breaks when MongoDB has written, before it can say so."""
+    database = open_database(replace(mongo, url=tap.url, timeout_s=10.0))
+    commit = GroupCommit(database)
+    written, lost, taken = rooms(3)
+    await log.submit(linked("theirs", room=lost, author=SELLER))
+    await log.submit(linked("mine", room=taken))
+    [first] = linked("mine", room=taken, now=NOW + timedelta(seconds=1))
+    await database.ping()
+    tap.hold_answers()
+    appends = [linked("mine", room=written), linked("mine", room=lost), [first]]
+    outcomes = asyncio.gather(*map(commit.submit, appends))
+    while await log.head(written) != head_of(appends[0][0]):  # noqa: ASYNC110  (MongoDB cannot be awaited)
+        await asyncio.sleep(0.01)
+    tap.cut()
+    tap.let_go()
+    one, two, three = await outcomes
+    assert one == Outcome(1)
+    assert isinstance(two.failure, HeadMoved)
+    assert isinstance(three.failure, CommandTaken)
+    for room in (written, lost, taken):
+        assert seqs(await stored(log, room)) == [1]
+    await commit.close()
+    await database.close()
 
 
 STEPPED_DOWN = 189
