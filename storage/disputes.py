@@ -56,6 +56,15 @@ class Current:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A state to replace the one before, of which the outbox had been given ``known`` events, and has ``told`` now."""
+
+    after: Dispute
+    known: int
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
 class DisputeQuery:
     """Which disputes are asked for: those that meet all that is given.
 
@@ -237,27 +246,22 @@ class Disputes:
 
     async def create(self, dispute: Dispute, told: int, session: Session) -> None:
         """Add a dispute, within the transaction of its first entries."""
-        document = {"_id": dispute.id, "opened_at": dispute.opened_at, "told": told, **_fields(dispute)}
-        await self._disputes.insert_one(document, session=session)
+        await self._disputes.insert_one(snapshot(dispute, told), session=session)
 
-    async def advance(self, dispute: Dispute, told: int, session: Session) -> bool:
+    async def advance(self, change: Change, session: Session) -> bool:
         """Replace a snapshot, within the transaction of the entries that it comes from.
 
         Returns:
-            Whether the snapshot was one of an earlier entry; if not, abort the transaction and look again.
+            Whether the snapshot was one of an earlier entry that had told as much as was known; if not, abort the
+            transaction and look again. (Who reads the snapshot before and the entries after somebody else's change
+            has the state right, but not how much was told of it.)
         """
-        query = {"_id": dispute.id, "seq": {"$lt": dispute.seq}}
-        update = _update(dispute)
-        update["$set"]["told"] = told
+        query, update = _advance(change)
         return await self._disputes.update_one(query, update, session=session) == 1
 
-    async def advance_each(self, disputes: Sequence[tuple[Dispute, int]], session: Session) -> bool:
-        """``advance`` for several disputes, each with its ``told``. If it is not true of all, abort the transaction."""
-        writes = []
-        for dispute, told in disputes:
-            update = _update(dispute)
-            update["$set"]["told"] = told
-            writes.append(UpdateOne({"_id": dispute.id, "seq": {"$lt": dispute.seq}}, update))
+    async def advance_each(self, changes: Sequence[Change], session: Session) -> bool:
+        """``advance`` for several disputes. If it is not true of all, abort the transaction."""
+        writes = [UpdateOne(*_advance(change)) for change in changes]
         return await self._disputes.bulk_write(writes, session=session) == len(writes)
 
     async def _find(self, query: Mapping[str, Any], sort: Sequence[tuple[str, int]] | None = None) -> list[Dispute]:
@@ -345,6 +349,18 @@ def _ways(query: DisputeQuery) -> list[dict[str, Any]]:
 def _named(q: str) -> list[dict[str, Any]]:
     identity: Any = {"$gte": q, "$lt": f"{q}g"} if _ID_PREFIX.fullmatch(q) else q
     return [{"_id": identity}, {"order_id": q}, {"buyer": q}, {"seller": q}]
+
+
+def _advance(change: Change) -> tuple[dict[str, Any], dict[str, Any]]:
+    query = {"_id": change.after.id, "seq": {"$lt": change.after.seq}, "told": change.known}
+    update = _update(change.after)
+    update["$set"]["told"] = change.told
+    return query, update
+
+
+def snapshot(dispute: Dispute, told: int) -> dict[str, Any]:
+    """The document that a dispute is kept in."""
+    return {"_id": dispute.id, "opened_at": dispute.opened_at, "told": told, **_fields(dispute)}
 
 
 def _update(dispute: Dispute) -> dict[str, Any]:

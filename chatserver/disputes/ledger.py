@@ -16,7 +16,7 @@ from policies.room import RoomFacts, staff_room
 from policies.vocabulary import RoomKind
 from storage.claims import Claim, Claims
 from storage.client import Session
-from storage.disputes import Current, Disputes
+from storage.disputes import Change, Current, Disputes
 from storage.errors import AppendLost
 from storage.orders import Order, Orders
 from storage.outbox import Outbox, OutboxEvent
@@ -88,7 +88,7 @@ class Ledger:
         after, events = _follow(before, entries, current.told)
 
         async def work(session: Session) -> None:
-            if not await self.disputes.advance(after, current.told + len(events), session):
+            if not await self.disputes.advance(Change(after, current.told, current.told + len(events)), session):
                 raise Overtaken
             await self._tell_others(before, after, lapsed_at, session)
             await self.outbox.put(events, session)
@@ -112,8 +112,8 @@ class Ledger:
         followed = [(current, *_follow(current.dispute, entries, current.told)) for current, entries in writes]
 
         async def work(session: Session) -> None:
-            states = [(after, current.told + len(events)) for current, after, events in followed]
-            if not await self.disputes.advance_each(states, session):
+            changes = [Change(after, each.told, each.told + len(events)) for each, after, events in followed]
+            if not await self.disputes.advance_each(changes, session):
                 raise Overtaken
             for current, after, _ in followed:
                 await self._tell_others(current.dispute, after, None, session)

@@ -18,6 +18,7 @@ from storage.client import Database, MongoConfig, Session, open_database
 from storage.disputes import (
     COUNT_MAX,
     SOONEST_FIRST,
+    Change,
     DisputeQuery,
     Disputes,
     Stored,
@@ -44,8 +45,8 @@ async def create(database: Database, disputes: Disputes, *made: Dispute, told: i
     await database.transact(work)
 
 
-async def advance(database: Database, disputes: Disputes, dispute: Dispute, told: int = 0) -> bool:
-    return await database.transact(lambda session: disputes.advance(dispute, told, session))
+async def advance(database: Database, disputes: Disputes, dispute: Dispute, known: int = 0, told: int = 0) -> bool:
+    return await database.transact(lambda session: disputes.advance(Change(dispute, known, told), session))
 
 
 def ids(*numbers: int) -> list[DisputeId]:
@@ -73,8 +74,9 @@ async def test_a_later_state_replaces_an_earlier_one_and_never_the_other_way(
     later = dispute(seq=Seq(5), status=Status.WAITING_FOR_BUYER)
     assert await advance(database, disputes, later, told=3)
     assert await disputes.get(later.id) == Stored(later, 3)
-    assert not await advance(database, disputes, replace(later, frozen=True), told=4)
-    assert not await advance(database, disputes, dispute(seq=Seq(4)), told=4)
+    assert not await advance(database, disputes, replace(later, frozen=True), 3, told=4)
+    assert not await advance(database, disputes, dispute(seq=Seq(4)), 3, told=4)
+    assert not await advance(database, disputes, dispute(seq=Seq(6)), 2, told=4)
     assert await disputes.get(later.id) == Stored(later, 3)
 
 
@@ -155,7 +157,7 @@ async def test_a_snapshot_that_went_on_meanwhile_is_left_alone(
 ) -> None:
     made = await opened(database, disputes, log, SELLER)
     later = replace(made, seq=Seq(3), frozen=True)
-    await advance(database, disputes, later, told=8)
+    await advance(database, disputes, later, 7, told=8)
     await disputes.put_later(replace(made, seq=Seq(2)), Seq(1))
     assert await disputes.get(made.id) == Stored(later, 8)
 

@@ -681,6 +681,28 @@ async def test_a_snapshot_that_is_ahead_is_not_overwritten(shop: Shop, monkeypat
     assert [entry.seq for entry in await shop.entries(dispute)] == [1, 2]
 
 
+async def test_a_change_between_reading_the_snapshot_and_the_entries_is_noticed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The state is right then, but not how much of it was told: the same number would be given to two events."""
+    dispute = await shop.opened()
+    get = Disputes.get
+
+    async def slowly(self: Disputes, name: DisputeId) -> Any:
+        stored = await get(self, name)
+        monkeypatch.undo()
+        await shop.say(dispute.id, SELLER)
+        return stored
+
+    monkeypatch.setattr(Disputes, "get", slowly)
+    await shop.run(dispute.id, offer(shop))
+    assert shop.observed.lost == 1
+    assert [event.type for event in await shop.told(dispute)][2:] == [
+        WebhookType.DISPUTE_ATTENDED,
+        WebhookType.PROPOSAL_MADE,
+    ]
+
+
 async def test_the_system_is_the_author_of_what_follows(shop: Shop) -> None:
     dispute = await shop.opened()
     ran = await shop.say(dispute.id, SELLER)
