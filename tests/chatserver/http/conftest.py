@@ -23,6 +23,7 @@ from chatserver.http.services import Services
 from chatserver.metrics import Metrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
+from chatserver.webhooks.setup import webhook_desk
 from policies.dispute.commands import Close, Tick
 from policies.dispute.policy import Policy
 from policies.entry import Author, Draft, Entry
@@ -214,6 +215,7 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         policy=lambda: policy,
         announce=announce,
     )
+    webhooks = webhook_desk(settings, database, clock)
     services = Services(
         settings=settings,
         version="0.0.0",
@@ -232,8 +234,10 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         disputes=disputes,
         desk=desk,
         audit=Audit(database),
+        webhooks=webhooks,
     )
     yield Backstage(services, clock, watch, keys, revocations, announced)
+    await webhooks.close()
     await desk.close()
     await commit.close()
     await auth.close()
@@ -265,6 +269,39 @@ async def calling(api: FastAPI) -> AsyncIterator[Calling]:
 @pytest.fixture
 async def back_end(backstage: Backstage, calling: Calling) -> Caller:
     return calling(await backstage.key(ApiScope.ORDERS_WRITE, ApiScope.DISPUTES_READ))
+
+
+DISPUTES = "/v1/disputes"
+
+
+@pytest.fixture
+async def order(back_end: Caller, backstage: Backstage) -> str:
+    """An order that was reported."""
+    response = await back_end.put(f"/v1/orders/{backstage.order_id}", backstage.report())
+    assert response.status_code == 201
+    return backstage.order_id
+
+
+@pytest.fixture
+def buyer(order: str, backstage: Backstage, calling: Calling) -> Caller:
+    return calling(backstage.token(backstage.buyer))
+
+
+@pytest.fixture
+def seller(order: str, backstage: Backstage, calling: Calling) -> Caller:
+    return calling(backstage.token(backstage.seller))
+
+
+def staff(backstage: Backstage, calling: Calling, role: Role = Role.AGENT) -> Caller:
+    return calling(backstage.token(f"{role}-{backstage.tag}", role))
+
+
+async def opened(buyer: Caller, backstage: Backstage, **changed: Any) -> dict[str, Any]:
+    """Open a dispute; what is told of it."""
+    response = await buyer.post(DISPUTES, backstage.opening(**changed))
+    assert response.status_code == 201, response.text
+    dispute: dict[str, Any] = response.json()
+    return dispute
 
 
 def with_settings(backstage: Backstage, **changed: Any) -> FastAPI:
