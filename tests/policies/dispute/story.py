@@ -164,7 +164,7 @@ class Story:
         if self.state.attended_at is None:
             self.attended()
         self.until(max(self.now, self.state.opened_at + self.state.terms.escalate_from))
-        self.did(BUYER, ask.Escalate, "We do not agree.")
+        self.did(BUYER, ask.Escalate, "Help")
         return self
 
     def claimed(self, by: Author = AGENT) -> "Story":
