@@ -15,6 +15,7 @@ from typing import Any
 import uvloop
 
 from chatserver.embedded import EmbeddedError, FolderLock, Mongod, Valkey
+from tests.bench.deadlines import Size, measure
 from tests.bench.own import DisputeChatServer
 from tests.bench.profile import Profile
 from tests.bench.report import CLOSED, IDLE, OPEN, report, targets
@@ -40,6 +41,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--warm", type=float, default=plan.warm_s, help="seconds before measuring (%(default)s)")
     parser.add_argument("--seconds", type=float, default=plan.window_s, help="length of a window (%(default)s)")
     parser.add_argument("--windows", type=int, default=plan.windows, help="windows of a run (%(default)s)")
+    parser.add_argument("--deadlines", action="store_true", help="measure the worker's deadlines, and nothing else")
+    parser.add_argument("--disputes", type=int, default=Size().disputes, help="open disputes in that run (%(default)s)")
+    parser.add_argument("--due", type=int, default=Size().due, help="of them due, for each worker (%(default)s)")
     parser.add_argument("--profile", type=Path, help="record a server process at saturation with py-spy into this file")
     parser.add_argument("--data", type=Path, default=PROJECT / "build" / "bench", help="folder for data (%(default)s)")
     given = parser.parse_args(arguments)
@@ -78,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lock.acquire()
     try:
         with Mongod(given.data / "mongod") as mongod, Valkey(given.data / "valkey") as valkey:
+            if given.deadlines:
+                return measure(mongod, valkey, given.data, Size(given.disputes, given.due))
             services = Services(mongod, valkey, given.data)
             for kind in given.kinds or (CLOSED, OPEN, IDLE):
                 by_name = results[kind] = defaultdict(list)
