@@ -19,7 +19,7 @@ from policies.dispute.evolve import evolve
 from policies.dispute.state import Dispute
 from policies.entry import Entry
 from policies.errors import ChatError, NotFound
-from policies.room import RoomFacts
+from policies.room import RoomFacts, dispute_of
 from policies.vocabulary import STAFF, DisputeId, Role, RoomId, RoomKind, Seq, UserId
 from storage.audit import Audit, AuditRecord
 from storage.claims import Claims
@@ -29,11 +29,6 @@ from storage.room_log import RoomLog
 RELOAD_PAUSE_S: Final = 1.0
 
 logger = logging.getLogger(__name__)
-
-
-def dispute_of(facts: RoomFacts) -> DisputeId | None:
-    """The dispute that a dispute room or a staff log belongs to; None for an order room."""
-    return None if facts.kind is RoomKind.ORDER else DisputeId(facts.id.partition("-")[2])
 
 
 class LiveDisputes:

@@ -21,7 +21,7 @@ from chatserver.disputes.desk import Desk as DisputeDesk
 from chatserver.errors import CloseCode
 from chatserver.hub.attendance import Attendance
 from chatserver.hub.bus import Bus
-from chatserver.hub.disputes import LiveDisputes, dispute_of
+from chatserver.hub.disputes import LiveDisputes
 from chatserver.hub.hubs import HubChange, HubRegistry, writer_of
 from chatserver.hub.live_room import LiveRoom, Member, partition_channel, partition_of
 from chatserver.hub.mailbag import Mailbag
@@ -46,7 +46,7 @@ from chatserver.tracing import Tracing
 from policies.dispute.commands import Command
 from policies.entry import Entry
 from policies.errors import ChatError, NotFound
-from policies.room import RoomFacts
+from policies.room import RoomFacts, dispute_of
 from policies.vocabulary import EntryKind, RoomId, UserId
 from storage.audit import Audit
 from storage.claims import Claims

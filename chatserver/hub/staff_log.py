@@ -6,11 +6,10 @@ from functools import partial
 
 import orjson
 
-from chatserver.hub.disputes import dispute_of
 from chatserver.hub.live_room import LiveRoom
 from chatserver.hub.publication import Publication
 from chatserver.hub.socket import text_frame
-from policies.room import RoomFacts, staff_room
+from policies.room import RoomFacts, dispute_of, staff_room
 from policies.vocabulary import STAFF, RoomKind
 from storage.room_log import RoomLog
 
