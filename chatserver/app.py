@@ -31,6 +31,7 @@ from chatserver.protocol import PATH
 from chatserver.salts import Salts
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
+from chatserver.webhooks.setup import webhook_desk
 from policies.entry import Entry
 from policies.errors import Unavailable
 from policies.vocabulary import DisputeId
@@ -119,6 +120,7 @@ class _Parts:
             policy=lambda: self.policy,
             announce=self._announce,
         )
+        self.webhooks = webhook_desk(settings, self.database, self.clock)
         self.services = Services(
             settings=settings,
             version=version("dispute-chat-server"),
@@ -137,6 +139,7 @@ class _Parts:
             disputes=self.disputes,
             desk=self.desk,
             audit=self.audit,
+            webhooks=self.webhooks,
         )
 
     @asynccontextmanager
@@ -175,6 +178,7 @@ class _Parts:
             await self.commit.close()
             await hub.stop()
             await self.auth.close()
+            await self.webhooks.close()
             await close_redis(self.redis)
             await self.database.close()
             self.tracing.close()

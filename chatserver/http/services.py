@@ -10,6 +10,7 @@ from chatserver.disputes.desk import Desk
 from chatserver.metrics import Metrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
+from chatserver.webhooks.desk import WebhookDesk
 from policies.dispute.policy import Policy
 from policies.entry import Entry
 from storage.audit import Audit
@@ -52,3 +53,4 @@ class Services:
     disputes: Disputes
     desk: Desk
     audit: Audit
+    webhooks: WebhookDesk

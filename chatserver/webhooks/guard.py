@@ -9,6 +9,7 @@ special ranges. Addresses that carry an IPv4 address (IPv4-mapped, NAT64) are ju
 """
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,8 @@ from urllib.parse import SplitResult, urlsplit
 from policies.errors import BadRequest
 
 URL_CHARS: Final = 2048
+CHECK_S: Final = 3.0
+"""How long a URL that somebody wants to add may take to resolve."""
 RESOLVING_THREADS: Final = 64
 """Names that may be asked for at once; of one name there is never more than one question under way."""
 
@@ -182,6 +185,17 @@ class Guard:
             if not self.private and not is_public(address):
                 raise _not_public(address)
         return found
+
+    async def require_usable(self, url: str) -> None:
+        """Refuse a URL that could never be sent to. One whose name cannot be resolved now may be right later.
+
+        Raises:
+            TargetRefused: it is no URL of a webhook, or leads to an address that is not public.
+        """
+        target = parse_target(url, private=self.private)
+        with contextlib.suppress(NameUnknown, TimeoutError):
+            async with asyncio.timeout(CHECK_S):
+                await self.addresses(target)
 
     def close(self) -> None:
         """Ask for no more names. A question under way ends by itself."""

@@ -5,32 +5,46 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from random import Random
-from secrets import token_hex
+from secrets import token_bytes, token_hex
 
 from chatserver.clock import Clock, SystemClock
 from chatserver.settings import Settings
 from chatserver.webhooks.courier import Courier, CourierParts
+from chatserver.webhooks.desk import WebhookDesk
 from chatserver.webhooks.guard import Guard
 from chatserver.webhooks.metrics import CourierMetrics
 from chatserver.webhooks.retries import Retries
 from chatserver.webhooks.sender import Sender
 from storage.client import Database
 from storage.deliveries import Deliveries
-from storage.webhooks import Webhooks
+from storage.webhooks import SECRET_BYTES, Webhooks
 
 
-def sender(settings: Settings) -> Sender:
-    """What sends, bounded as the settings say; to be closed after use."""
+def webhook_desk(settings: Settings, database: Database, clock: Clock) -> WebhookDesk:
+    """What manages the webhooks; to be closed after use."""
+    guard = Guard(private=settings.webhook_private_targets)
+    return WebhookDesk(
+        webhooks=Webhooks(database),
+        deliveries=_deliveries(settings, database),
+        guard=guard,
+        sender=_sender(settings, guard),
+        clock=clock,
+        real=SystemClock(),
+        secret=lambda: token_bytes(SECRET_BYTES),
+        overlap=timedelta(seconds=settings.webhook_overlap_s),
+    )
+
+
+def _sender(settings: Settings, guard: Guard) -> Sender:
     return Sender(
-        Guard(private=settings.webhook_private_targets),
+        guard,
         timeout_s=settings.webhook_timeout_s,
         agent=f"dispute-chat-server/{version('dispute-chat-server')}",
         ca_file=settings.webhook_ca_file,
     )
 
 
-def deliveries(settings: Settings, database: Database) -> Deliveries:
-    """The deliveries, kept as long as the settings say."""
+def _deliveries(settings: Settings, database: Database) -> Deliveries:
     return Deliveries(database, timedelta(seconds=settings.webhook_keep_s))
 
 
@@ -39,11 +53,11 @@ async def courier(
     settings: Settings, database: Database, clock: Clock, random: Random, metrics: CourierMetrics
 ) -> AsyncIterator[Courier]:
     """A courier; what it has under way is broken off and given back at the end."""
-    async with sender(settings) as sending:
+    async with _sender(settings, Guard(private=settings.webhook_private_targets)) as sending:
         made = Courier(
             CourierParts(
                 webhooks=Webhooks(database),
-                deliveries=deliveries(settings, database),
+                deliveries=_deliveries(settings, database),
                 sender=sending,
                 retries=Retries(
                     timedelta(seconds=settings.webhook_retry_first_s),
