@@ -249,6 +249,10 @@ class Desk:
                 raise
             return Ran((), current.dispute, duplicate=True, first=first)
         if not drafts:
+            # Nothing to do, perhaps because this very command has done it.
+            first = await self._written_before(current, command)
+            if first is not None and same_command(command, first):
+                return Ran((), current.dispute, duplicate=True, first=first)
             await self._ledger.disputes.put_later(current.dispute, current.saved)
             return Ran((), current.dispute, duplicate=False, first=None)
         entries = tuple(link(current.dispute.room, current.head, drafts, now, self._salt))
