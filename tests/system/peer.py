@@ -161,7 +161,7 @@ class Peer:
         def match() -> Frame | None:
             return next((frame for frame in self._inbox if _matches(frame, wanted)), None)
 
-        return await self._await(match, f"a frame with {wanted}")
+        return await self.until(match, f"a frame with {wanted}")
 
     async def answer(self, command: str) -> Frame:
         """Take what answers a command."""
@@ -170,7 +170,7 @@ class Peer:
             answers = self._answers.get(command)
             return answers.pop(0) if answers else None
 
-        frame = await self._await(match, f"an answer to {command}")
+        frame = await self.until(match, f"an answer to {command}")
         self._inbox.remove(frame)
         return frame
 
@@ -180,7 +180,7 @@ class Peer:
         def match() -> bool | None:
             return True if self.head(room) >= seq else None
 
-        await self._await(match, f"entry {seq} of {room}")
+        await self.until(match, f"entry {seq} of {room}")
 
     async def closed(self) -> int:
         """The close code, once the connection has ended."""
@@ -189,6 +189,20 @@ class Peer:
         self._check()
         assert self.code is not None
         return self.code
+
+    async def until(self, match: Callable[[], T | None], what: str) -> T:
+        """Wait until something that has come is there, and return it; ``match`` looks for it."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while (found := match()) is None:
+                    self._check()
+                    if self._reader.done():
+                        raise Closed(f"closed with {self.code} instead of {what}; received: {self._last()}")
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {what}; received: {self._last()}") from None
+        return found
 
     # What it has seen
 
@@ -268,19 +282,6 @@ class Peer:
             if self.websocket.close_code is not None:
                 self.code = self.websocket.close_code
             self._news.set()
-
-    async def _await(self, match: Callable[[], T | None], what: str) -> T:
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while (found := match()) is None:
-                    self._check()
-                    if self._reader.done():
-                        raise Closed(f"closed with {self.code} instead of {what}; received: {self._last()}")
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            raise AssertionError(f"no {what}; received: {self._last()}") from None
-        return found
 
     def _check(self) -> None:
         if self._fault is not None:
