@@ -1,24 +1,16 @@
 """Commands on the database: ``migrate`` and ``verify``."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatserver.cli.case_file import is_file, verify_files
 from chatserver.cli.failures import ExitCode, Failure
 from chatserver.cli.options import Config, Data, configuration, require_mongo, say
 
 if TYPE_CHECKING:
     from chatserver.settings import Settings
-
-_MEANINGS: Final = {
-    "gap": "an entry is missing, doubled or out of order",
-    "room": "the entry belongs to another room",
-    "prev_hash": "it does not follow from the entry before it",
-    "hash": "its metadata or its hash was changed",
-    "time": "it is older than the entry before it",
-    "content": "its content was changed",
-}
 
 
 def migrate(config: Config = None, data: Data = None) -> None:
@@ -37,25 +29,34 @@ async def _migrate(settings: "Settings") -> None:
 
 
 def verify(
-    rooms: Annotated[list[str] | None, typer.Argument(metavar="[ROOM]...", show_default=False)] = None,
+    rooms: Annotated[list[str] | None, typer.Argument(metavar="[ROOM | FILE]...", show_default=False)] = None,
     every: Annotated[bool, typer.Option("--all", help="Verify every room there is.")] = False,
+    head: Annotated[
+        str, typer.Option("--head", metavar="HASH", help="Of a case file: the hash of an entry that it has to hold.")
+    ] = "",
     config: Config = None,
     data: Data = None,
 ) -> None:
     """Check that no entry of a room was removed, reordered or rewritten.
 
     Follows the hash chain from the first entry to the last. Exit code 1, and the place of the first break of each room,
-    when one does not hold.
+    when one does not hold. A case file (the JSON of a transcript) is checked by itself, without the database: its
+    chains, and of a dispute that its state is what its entries add up to by the rules.
     """
     if bool(rooms) == every:
-        raise Failure(ExitCode.USAGE, ["name the rooms to verify, or --all of them"])
-    settings = require_mongo(configuration(config, data).settings)
-    broken = asyncio.run(_verify(settings, rooms or []))
+        raise Failure(ExitCode.USAGE, ["name the rooms or case files to verify, or --all rooms"])
+    files = [name for name in rooms or [] if is_file(name)]
+    named = [name for name in rooms or [] if name not in files]
+    broken = verify_files(files, head)
+    if every or named:
+        settings = require_mongo(configuration(config, data).settings)
+        broken += asyncio.run(_verify(settings, named))
     raise typer.Exit(ExitCode.FAILED if broken else ExitCode.DONE)
 
 
 async def _verify(settings: "Settings", named: list[str]) -> int:
     from chatserver.database import connected
+    from chatserver.transcript.verification import MEANINGS
     from policies.vocabulary import RoomId
     from storage.chain import Verification
     from storage.commit import GroupCommit
@@ -71,7 +72,7 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
             verification = Verification(room)
             async for entry in log.scan(room):
                 if (found := verification.feed(entry)) is not None:
-                    say(f"{room}: broken at entry {found.seq} ({_MEANINGS[found.kind]})")
+                    say(f"{room}: broken at entry {found.seq} ({MEANINGS[found.kind]})")
                     broken += 1
                     break
             entries += verification.head.seq

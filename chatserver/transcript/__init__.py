@@ -10,7 +10,8 @@ The JSON form, version 1, is complete: the other two are pictures of it. It is o
                     back end, which reads everything
 ``room``            ``{"id", "kind", "order_id", "buyer": {"id", "name"}, "seller": {"id", "name"}, "created_at",
                     "closed"}``
-``order``           the order's facts and what its events add up to, as ``GET /v1/orders/{order_id}`` tells them
+``order``           the order's facts and what its events add up to, as ``GET /v1/orders/{order_id}`` tells them; not
+                    there for somebody who is no longer a party of the order
 ``after``           ``{"seq", "hash"}``: the place that the first entry follows: seq 0, unless it is an annex that was
                     cut to its latest entries
 ``head``            ``{"seq", "hash"}`` of the last entry

@@ -76,7 +76,7 @@ class CaseFiles:
         return Cover(
             generated_at=instant(now),
             reader=reader,
-            order=None if order is None else _order(order),
+            order=None if order is None or not _concerns(order, reader) else _order(order),
             dispute=state,
             main=main,
             annexes=tuple(annexes),
@@ -151,6 +151,11 @@ def _may_read(reader: Reader, facts: RoomFacts) -> bool:
     return role_in_room(facts, reader.user, None) is not None
 
 
+def _concerns(order: Order, reader: Reader) -> bool:
+    """Whoever was a party when a dispute began, and is none now, learns nothing of the order's later parties."""
+    return reader.role in FULL_VIEW or reader.user in (order.facts.buyer.id, order.facts.seller.id)
+
+
 def _too_large(message: str, limit: int) -> TooLarge:
     return TooLarge(f"{message}. Ask for format=json, which has no limit.", details={"limit": limit, "format": "json"})
 
@@ -177,6 +182,7 @@ def _order(order: Order) -> dict[str, Any]:
             "canceled_at": time(state.canceled_at),
             "chargeback": state.chargeback and state.chargeback.value,
             "payment": state.payment and state.payment.value,
+            "refunded": state.refunded,
         },
         "order_room": order.room,
     }

@@ -52,7 +52,10 @@ def order_group(order: Data) -> Group:
     facts += _facts(
         {"trust": _object(order, "seller").get("trust_level")}, (("Seller's trust level", "trust", words_of),)
     )
-    facts += _facts(_object(order, "state"), _ORDER_STATE)
+    state = _object(order, "state")
+    facts += _facts(state, _ORDER_STATE)
+    if state.get("refunded"):
+        facts.append(Fact("Refunded so far", money(state["refunded"], order.get("currency"))))
     details = Body(_object(order, "details"), "")
     details.rest()
     return Group("Order", (*facts, *details.facts))

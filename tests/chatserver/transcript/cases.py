@@ -124,14 +124,11 @@ def erased(entry: Entry) -> Entry:
     return replace(entry, body={}, salt=None, author=replace(entry.author, name=""))
 
 
-def long_room(count: int, room: RoomId = ORDER_ROOM, text: str = "Message {} of many, about as long as people write.") -> list[Entry]:
+def long_room(
+    count: int, room: RoomId = ORDER_ROOM, text: str = "Message {} of many, about as long as people write."
+) -> list[Entry]:
     """A room of many messages, a minute apart."""
     return chained(
         room,
-        [
-            Said(n / 60, (BUYER, SELLER)[n % 2], EntryKind.MESSAGE, {"text": text.format(n + 1)})
-            for n in range(count)
-        ],
+        [Said(n / 60, (BUYER, SELLER)[n % 2], EntryKind.MESSAGE, {"text": text.format(n + 1)}) for n in range(count)],
     )
-
-

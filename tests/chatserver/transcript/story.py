@@ -1,5 +1,6 @@
-"""One dispute from opening to appeal, with every kind of entry, and texts of all sorts. It is for the eye: the rules are
-tested elsewhere."""
+"""A dispute for the eye: what a dispute may hold, and texts of all sorts. It need not be possible by the rules."""
+
+# ruff: noqa: RUF001  (letters of many scripts look alike; that is the point)
 
 from typing import Any
 
@@ -8,19 +9,31 @@ from policies.room import SYSTEM
 from policies.vocabulary import EntryKind, Visibility
 from tests.chatserver.transcript.cases import AGENT, BUYER, DISPUTE_ROOM, SELLER, STAFF_ROOM, Said, chained
 
-HOSTILE = (
-    "<script>alert(1)</script><img src=x onerror=alert(1)> & \"quotes\" 'single' {{ 7*7 }} {% raw %} #eval(\"1\") $x$ *b* _i_ `c` @ref <label>\n"
-    "</p></style></script><!-- ]]> \\u{202e} \\ // /* #set page(width: 1pt) */\n"
-    "right to left: \u202eevil\u202c and \u2067isolated\u2069, bell \x07, escape \x1b[31m, delete \x7f, next line \x85end\n"
-    "tabs:\t|\t|  and   many   spaces\n"
-    + "\n" * 40
-    + "after many lines; Z" + "\u0335\u0301\u0302\u0303" * 12 + "algo\n"
-    + "https://example.com/" + "a" * 300 + "\n" + "Ä" * 200
+HOSTILE = "\n".join(
+    (
+        "<script>alert(1)</script><img src=x onerror=alert(1)> & \"double\" 'single' {{ 7*7 }} {% raw %}",
+        '#eval("1") #set page(width: 1pt) $x$ *b* _i_ `c` @ref <label> // /* */ \\u{202e} \\',
+        "</p></style></script><!-- ]]> &lt; &#x202e;",
+        "right to left: \u202eevil\u202c and \u2067isolated\u2069",
+        "bell \x07, escape \x1b[31m, delete \x7f, next line \x85end",
+        "tabs:\t|\t|  and   many   spaces",
+        "\n" * 40,
+        "after many lines; Z" + "\u0335\u0301\u0302\u0303" * 12 + "algo",
+        "https://example.com/" + "a" * 300,
+        "\u00c4" * 200,
+    )
 )
-SCRIPTS = (
-    "Ελληνικά: η λάμπα τρεμοπαίζει. Русский: лампа мигает. Українська: лампа блимає. Polski: żółć. Türkçe: ışık. "
-    "Tiếng Việt: đèn nhấp nháy.\nעברית: המנורה מהבהבת (בדקתי 3 פעמים).\nالعربية: المصباح يومض منذ 3 أيام.\nفارسی: چراغ چشمک می‌زند.\n"
-    "中文：灯在闪。日本語：ランプが点滅します。한국어: 램프가 깜박입니다.\nहिन्दी: दीपक टिमटिमाता है। ไทย: โคมไฟกะพริบ\nEmoji: 😡 👍🏽 👩‍👩‍👧 🇩🇪 ❤️ ∑ ∀x∈ℝ ½ №"
+SCRIPTS = "\n".join(
+    (
+        "Ελληνικά: η λάμπα τρεμοπαίζει. Русский: лампа мигает. Українська: лампа блимає. Polski: żółć.",
+        "Türkçe: ışık. Tiếng Việt: đèn nhấp nháy. Íslenska: þetta er ónýtt. Latviešu: mirgo.",
+        "עברית: המנורה מהבהבת (בדקתי 3 פעמים).",
+        "العربية: المصباح يومض منذ 3 أيام.",
+        "فارسی: چراغ چشمک می‌زند.",
+        "中文：灯在闪。日本語：ランプが点滅します。한국어: 램프가 깜박입니다.",
+        "हिन्दी: दीपक टिमटिमाता है। ไทย: โคมไฟกะพริบ",
+        "Emoji: 😡 👍🏽 👩‍👩‍👧 🇩🇪 ❤️ ∑ ∀x∈ℝ ½ №",
+    )
 )
 
 
