@@ -101,11 +101,11 @@ class Found:
     @property
     def faults(self) -> list[str]:
         """What must not be."""
-        said = []
-        for run in self.runs:
-            if run.doubled or run.missing:
-                said.append(f"{run.workers} workers: {run.doubled} fired twice, {run.missing} not at all")
-        return said
+        return [
+            f"{run.workers} workers: {run.doubled} fired twice, {run.missing} not at all"
+            for run in self.runs
+            if run.doubled or run.missing
+        ]
 
 
 class Bench:
@@ -323,10 +323,7 @@ def report(found: Found) -> str:
             ["open disputes", f"{size.disputes:,}"],
             ["their snapshots, MiB", f"{found.data_bytes / 2**20:,.1f}"],
             ["index of what is due next, MiB", f"{found.index_bytes / 2**20:,.1f}"],
-            *(
-                [f"CPU of {name} while nothing is due, s per minute", f"{spent:.2f}"]
-                for name, spent in found.idle.items()
-            ),
+            *([f"CPU of {name} while idle, s per minute", f"{spent:.2f}"] for name, spent in found.idle.items()),
         ],
     )
     rows = []
