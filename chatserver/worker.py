@@ -114,7 +114,7 @@ class Parts:
 def jobs(parts: Parts) -> list[Job]:
     """The work there is."""
     settings, metrics = parts.settings, parts.metrics
-    integrity = IntegrityCheck(parts.log, Checkpoints(parts.database))
+    integrity = IntegrityCheck(parts.log, Disputes(parts.database, parts.log), Checkpoints(parts.database))
     sandbox = SandboxClock(parts.database)
 
     async def check_integrity() -> None:

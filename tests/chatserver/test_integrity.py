@@ -14,6 +14,7 @@ from storage.chain import link
 from storage.checkpoints import Checkpoints
 from storage.client import Database
 from storage.commit import GroupCommit
+from storage.disputes import Disputes
 from storage.room_log import RoomLog
 from tests.chatserver.moving_time import NOW
 
@@ -27,7 +28,8 @@ class Record:
         self._said = 0
 
     def check(self, rooms: int = 500, entries: int = 20_000) -> IntegrityCheck:
-        return IntegrityCheck(self.log, Checkpoints(self.database), rooms, entries)
+        disputes = Disputes(self.database, self.log)
+        return IntegrityCheck(self.log, disputes, Checkpoints(self.database), rooms, entries)
 
     async def open(self, room: str) -> None:
         party = {"id": "someone", "name": "Some One"}
