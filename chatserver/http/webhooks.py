@@ -100,8 +100,9 @@ class Rotation(BaseModel):
         None,
         ge=0,
         le=LONGEST_OVERLAP_S,
+        strict=True,
         allow_inf_nan=False,
-        description="How long the old secret signs beside the new one; 0 for one that leaked. By default as configured.",
+        description="How long the old secret signs beside the new one; 0 for one that leaked. By default, a day.",
     )
 
 
