@@ -1,7 +1,7 @@
 """Commands on the database: ``migrate`` and ``verify``."""
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -11,6 +11,14 @@ from chatserver.cli.options import Config, Data, configuration, require_mongo, s
 
 if TYPE_CHECKING:
     from chatserver.settings import Settings
+
+
+_SNAPSHOT_MEANINGS: Final = {
+    "snapshot_missing": "the dispute has no stored state",
+    "snapshot_differs": "the stored state of the dispute is not what its entries add up to",
+    "snapshot_behind": "it is not part of the stored state of the dispute",
+    "snapshot_ahead": "the stored state of the dispute stands at a later entry, which does not exist",
+}
 
 
 def migrate(config: Config = None, data: Data = None) -> None:
@@ -39,9 +47,9 @@ def verify(
 ) -> None:
     """Check that no entry of a room was removed, reordered or rewritten.
 
-    Follows the hash chain from the first entry to the last. Exit code 1, and the place of the first break of each room,
-    when one does not hold. A case file (the JSON of a transcript) is checked by itself, without the database: its
-    chains, and of a dispute that its state is what its entries add up to by the rules.
+    Follows the hash chain from the first entry to the last, and of a dispute replays the rules: its stored state must
+    be what its entries add up to. Exit code 1, and the place of the first break of each room, when one does not hold.
+    A case file (the JSON of a transcript) is checked by itself in the same way, without the database.
     """
     if bool(rooms) == every:
         raise Failure(ExitCode.USAGE, ["name the rooms or case files to verify, or --all rooms"])
@@ -56,10 +64,12 @@ def verify(
 
 async def _verify(settings: "Settings", named: list[str]) -> int:
     from chatserver.database import connected
+    from chatserver.disputes.snapshots import check_snapshot, dispute_of_room
     from chatserver.transcript.verification import MEANINGS
     from policies.vocabulary import RoomId
     from storage.chain import Verification
     from storage.commit import GroupCommit
+    from storage.disputes import Disputes
     from storage.room_log import RoomLog
     from storage.rooms import Rooms
 
@@ -75,8 +85,18 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
                     say(f"{room}: broken at entry {found.seq} ({MEANINGS[found.kind]})")
                     broken += 1
                     break
+            else:
+                broken += not await replayed(room)
             entries += verification.head.seq
             checked += 1
+
+        async def replayed(room: RoomId) -> bool:
+            """Whether a dispute's stored state follows from its room."""
+            dispute = dispute_of_room(room)
+            if dispute is None or (found := await check_snapshot(dispute, log, Disputes(database, log))) is None:
+                return True
+            say(f"{room}: broken at entry {found.seq} ({_SNAPSHOT_MEANINGS[found.fault]})")
+            return False
 
         if named:
             for room in named:
