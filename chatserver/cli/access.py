@@ -1,30 +1,20 @@
 """Commands about who may come in: ``token``, ``keys``, ``revoke``."""
 
 import asyncio
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from chatserver.cli.failures import ExitCode, Failure
-from chatserver.cli.options import Config, Data, configuration, require_mongo, running_instance, say
+from chatserver.cli.options import Config, Data, configuration, duration, require_mongo, running_instance, say
 from policies.vocabulary import ApiScope, Role
 
 if TYPE_CHECKING:
     from chatserver.settings import Settings
 
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)")
 STAFF_ROLES: Final = ("agent", "senior_agent", "auditor")
-
-
-def _duration(text: str) -> timedelta:
-    found = _DURATION.fullmatch(text)
-    if not found or int(found[1]) == 0:
-        raise Failure(ExitCode.USAGE, [f"--ttl: {text!r} is no duration; one looks like 90s, 15m, 12h or 30d"])
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
 
 
 def token(
@@ -41,7 +31,7 @@ def token(
     """
     if role is not None and role not in STAFF_ROLES:
         raise Failure(ExitCode.USAGE, [f"--role: {role!r} is none of {', '.join(STAFF_ROLES)}"])
-    lasting = _duration(ttl)
+    lasting = duration("--ttl", ttl)
     settings = configuration(config, data).settings
     secret = settings.jwt_secret.get_secret_value()
     if not secret:

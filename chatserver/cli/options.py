@@ -1,9 +1,11 @@
 """Options that several commands share, and how they find the instance they work on."""
 
 import os
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from chatserver.configuration import Configuration
     from chatserver.instance import Instance
     from chatserver.settings import Settings
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"(\d{1,9})([smhd]?)")
 
 Config = Annotated[
     Path | None,
@@ -69,6 +74,14 @@ def require_mongo(settings: "Settings") -> "Settings":
         missing = "mongo_url is not set: use CHATSERVER_MONGO_URL, a file (--config) or a running instance (--data)"
         raise Failure(ExitCode.USAGE, [missing])
     return settings
+
+
+def duration(option: str, text: str) -> timedelta:
+    """A duration as it is written on the command line; more than nothing."""
+    found = _DURATION.fullmatch(text)
+    if not found or int(found[1]) == 0:
+        raise Failure(ExitCode.USAGE, [f"{option}: {text!r} is no duration; one looks like 90s, 15m, 12h or 30d"])
+    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
 
 
 def say(line: str) -> None:

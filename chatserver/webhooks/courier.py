@@ -28,9 +28,9 @@ from storage.webhooks import Endpoint, Webhooks
 
 EVENTS_OF_A_STREAM: Final = 100
 """So many events of a stream are sent before others that are due get their turn."""
-MARGIN_S: Final = 15.0
+MARGIN_S: Final = 5.0
 """An attempt begins only if its claim lasts so much longer than the attempt may."""
-LEASE_S: Final = 30.0
+LEASE_S: Final = 10.0
 """How much longer than that a claim is taken for, so that it need not be renewed for every event."""
 QUEUEING_ROUNDS: Final = 20
 """So often a round goes on queueing before it sends."""

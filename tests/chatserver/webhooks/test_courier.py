@@ -484,7 +484,7 @@ class TestCrash:
         real = HandClock()
 
         def answer(_: Received) -> Respond:
-            real.advance(20)
+            real.advance(8)
             return status(204)
 
         receiver.answer = answer
