@@ -1,0 +1,1 @@
+"""Evidence: announced, uploaded straight to the store, looked at, sealed, and given out again."""

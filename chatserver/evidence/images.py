@@ -1,0 +1,117 @@
+"""Looking at images: decoded within limits, shown without metadata, made small, read for QR and bar codes."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import zxingcpp
+from PIL import Image, ImageOps, ImageSequence
+
+from chatserver.evidence.examination import CODE_CHARS, CODES_MAX, NotTaken
+from policies.evidence import MediaType
+
+THUMBNAIL_PIXELS: Final = 320
+"""Longest side of a thumbnail."""
+CODES_PIXELS: Final = 2_000
+"""Images are made this small before they are searched for codes: that is enough for one that a phone can read."""
+FRAMES_MAX: Final = 1_000
+
+_FORMATS: Final = {
+    MediaType.PNG: "PNG",
+    MediaType.JPEG: "JPEG",
+    MediaType.WEBP: "WEBP",
+    MediaType.GIF: "GIF",
+}
+_SAVED: Final[dict[str, dict[str, Any]]] = {
+    "PNG": {},
+    "JPEG": {"quality": 90},
+    "WEBP": {"quality": 90},
+    "GIF": {},
+}
+_EXIF_IFD: Final = 0x8769
+_TAKEN_AT: Final = 36867
+_TAKEN_AT_OFFSET: Final = 36881
+
+
+@contextmanager
+def opened(path: Path, media_type: MediaType, pixels: int) -> Iterator["Picture"]:
+    """An image, decoded. What that costs is known from its header, and checked before.
+
+    Raises:
+        NotTaken: it cannot be read, or has too many pixels; also while it is used.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # ours is checked here, for all frames together
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # damaged metadata is a warning of Pillow's
+        try:
+            with Image.open(path, formats=[_FORMATS[media_type]]) as image:
+                frames = getattr(image, "n_frames", 1)
+                if frames > FRAMES_MAX or image.width * image.height * frames > pixels:
+                    raise NotTaken("too_many_pixels", f"An image has at most {pixels} pixels, over all of its frames.")
+                image.load()
+                yield Picture(image)
+        except (OSError, ValueError, SyntaxError, Warning, MemoryError) as error:
+            raise unreadable() from error
+
+
+class Picture:
+    """An image that is decoded, and the right way up."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self._image = image
+        self._upright = ImageOps.exif_transpose(image)
+        self.width, self.height = self._upright.size
+
+    def captured_at(self) -> datetime | None:
+        """When the camera says it was taken; without an offset its clock is taken for UTC."""
+        try:
+            taken = self._image.getexif().get_ifd(_EXIF_IFD)
+            at = datetime.strptime(str(taken[_TAKEN_AT]), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+            offset = str(taken.get(_TAKEN_AT_OFFSET, ""))
+            return at if not offset else datetime.strptime(f"{taken[_TAKEN_AT]}{offset}", "%Y:%m:%d %H:%M:%S%z")
+        except (KeyError, ValueError, OSError, SyntaxError, Warning):
+            return None
+
+    def save_shown(self, path: Path) -> None:
+        """Write the image anew: pixels and colour profile, and nothing else that was in the file."""
+        name = self._image.format or ""
+        options = dict(_SAVED[name])
+        if profile := self._image.info.get("icc_profile"):
+            options["icc_profile"] = profile
+        if getattr(self._image, "n_frames", 1) > 1:
+            frames = [frame.copy() for frame in ImageSequence.Iterator(self._image)]
+            durations = [frame.info.get("duration", 100) for frame in frames]
+            options |= {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
+            _bare(frames[0]).save(path, name, **options)
+        else:
+            _bare(self._upright).save(path, name, **options)
+
+    def save_thumbnail(self, path: Path) -> None:
+        small = self._upright.convert("RGBA" if _has_alpha(self._upright) else "RGB")
+        small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+        _bare(small).save(path, "WEBP", quality=80)
+
+    def codes(self) -> tuple[str, ...]:
+        """The payloads of the QR and bar codes on it."""
+        plain = self._upright.convert("L")
+        plain.thumbnail((CODES_PIXELS, CODES_PIXELS))
+        found = zxingcpp.read_barcodes(plain)[:CODES_MAX]
+        return tuple(dict.fromkeys(code.text[:CODE_CHARS] for code in found if code.text))
+
+
+def unreadable() -> NotTaken:
+    return NotTaken("unreadable", "The file is damaged: it cannot be read to its end.")
+
+
+def _bare(image: Image.Image) -> Image.Image:
+    """The same pixels without what the file said beside them."""
+    for name in set(image.info) - {"transparency", "duration", "disposal"}:
+        del image.info[name]
+    return image
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
