@@ -6,6 +6,7 @@ deadlines later and never earlier, so a snapshot that lags makes the worker look
 """
 
 import asyncio
+import heapq
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from storage.room_log import RoomLog
 
 COUNT_MAX: Final = 10_000
 """Counting stops here: it is to help somebody choose, and must not read a million keys for that."""
+READ_THROUGH: Final = 5_000
+"""Disputes of one query where all are read through."""
 PREFIX_CHARS: Final = 6
 """So much of a dispute's id must be given for a search: less would find hundreds."""
 SOONEST_FIRST: Final = [("queue_at", 1), ("_id", 1)]
@@ -151,6 +154,18 @@ class Disputes:
     async def of_order(self, order: OrderId) -> list[Dispute]:
         """The disputes of an order, those opened first before the others."""
         return await self._find({"order_id": order}, sort=[("opened_at", 1)])
+
+    async def opened_since(self, since: datetime, limit: int) -> list[DisputeId]:
+        """The disputes opened at a time or later, the latest first. Reads through all there are, a part at a time."""
+        latest: list[tuple[datetime, DisputeId]] = []
+        after = ""
+        while found := await self._disputes.find(
+            {"_id": {"$gt": after}}, projection={"opened_at": 1}, sort=[("_id", 1)], limit=READ_THROUGH
+        ):
+            here = ((each["opened_at"], each["_id"]) for each in found if each["opened_at"] >= since)
+            latest = heapq.nlargest(limit, (*latest, *here))
+            after = found[-1]["_id"]
+        return [dispute for _, dispute in latest]
 
     async def several(self, disputes: Collection[DisputeId]) -> dict[DisputeId, Dispute]:
         """Those of the disputes that exist, in one query."""

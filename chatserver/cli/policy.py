@@ -6,10 +6,13 @@ from typing import Annotated
 
 import typer
 
+from chatserver.cli.dry_run import dry_run
 from chatserver.cli.failures import ExitCode, Failure
 from chatserver.cli.options import Config, Data, configuration, say
 
 policy = typer.Typer(no_args_is_help=True, help="The rules of disputes: check, show and try a policy file.")
+
+policy.command("dry-run")(dry_run)
 
 PolicyFile = Annotated[
     Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The policy file (TOML).")
