@@ -25,14 +25,14 @@ async def carry_out(hub: Hub, live: LiveRoom, membership: Membership, frame: Dis
 
     Raises:
         BadRequest: the room is none of a dispute.
-        ChatError: as ``Hub.change_dispute``, or what became of the note.
+        ChatError: as ``LiveDisputes.change``, or what became of the note.
     """
     if live.facts.kind is not RoomKind.DISPUTE:
         raise BadRequest("This is not a dispute's room.", details={"field": "room"})
     if isinstance(frame, frames.NoteAdd):
         return await _add_note(hub, live, membership, frame)
     author = Author(membership.user_id, membership.role, membership.member.name)
-    written = await hub.change_dispute(live.facts, command_of(frame, author))
+    written = await hub.disputes.change(live.facts, command_of(frame, author))
     if written is None:  # there was nothing to do
         return text_frame(orjson.dumps({"type": "ack", "id": frame.id, "room": frame.room}))
     return answers.ack(frame.id, frame.room, written)

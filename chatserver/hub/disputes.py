@@ -10,11 +10,14 @@ from typing import Any, Final
 import orjson
 
 from chatserver.clock import Clock
+from chatserver.disputes.desk import Desk
 from chatserver.disputes.view import actions_view, dispute_view
 from chatserver.hub.live_dispute import LiveDispute, visibly_changed
 from chatserver.hub.live_room import LiveRoom, Membership
 from chatserver.hub.publication import Publication
 from chatserver.hub.socket import text_frame
+from chatserver.hub.writer import Written, written
+from policies.dispute.commands import Command
 from policies.dispute.evolve import evolve
 from policies.dispute.state import Dispute
 from policies.entry import Entry
@@ -42,6 +45,7 @@ class LiveDisputes:
 
     def __init__(
         self,
+        desk: Desk,
         disputes: Disputes,
         claims: Claims,
         audit: Audit,
@@ -51,6 +55,7 @@ class LiveDisputes:
         lease: timedelta,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
+        self._desk = desk
         self._disputes = disputes
         self._claims = claims
         self._audit = audit
@@ -59,6 +64,36 @@ class LiveDisputes:
         self._live = live
         self._lease = lease
         self._spawn = spawn
+        self._under_way = 0
+
+    # Changing
+
+    @property
+    def idle(self) -> bool:
+        """No command is under way."""
+        return not self._under_way
+
+    async def change(self, facts: RoomFacts, command: Command) -> Written | None:
+        """Carry out a command; its entries are delivered when this returns.
+
+        Args:
+            facts: of the dispute's room.
+
+        Returns:
+            The command's own entry; None when there was nothing to do.
+
+        Raises:
+            ChatError: as ``chatserver.disputes.desk.Desk.run``.
+        """
+        dispute = dispute_of(facts)
+        if dispute is None:
+            raise NotFound("There is no such dispute.")
+        self._under_way += 1
+        try:
+            ran = await self._desk.run(dispute, command)
+        finally:
+            self._under_way -= 1
+        return None if ran.first is None else written(ran.first, duplicate=ran.duplicate)
 
     # Joining
 

@@ -38,15 +38,14 @@ from chatserver.hub.sessions import Sessions
 from chatserver.hub.staff_log import StaffLogs
 from chatserver.hub.tally import Tally
 from chatserver.hub.tasks import end
-from chatserver.hub.writer import Desk, RoomWriter, Submission, Written, written
+from chatserver.hub.writer import Desk, RoomWriter, Submission
 from chatserver.metrics import Metrics
 from chatserver.observers import BusMetrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
-from policies.dispute.commands import Command
 from policies.entry import Entry
-from policies.errors import ChatError, NotFound
-from policies.room import RoomFacts, dispute_of
+from policies.errors import ChatError
+from policies.room import RoomFacts
 from policies.vocabulary import EntryKind, RoomId, UserId
 from storage.audit import Audit
 from storage.claims import Claims
@@ -131,6 +130,7 @@ class Hub:
         self.notices = Notices(settings, self._mailbag, parts.cursors, parts.clock, self.live, self.spawn)
         self._recovery = Recovery(parts.log, settings.sweep_s, parts.random, self.live, self.deliver, parts.metrics)
         self.disputes = LiveDisputes(
+            parts.desk,
             parts.disputes,
             parts.claims,
             parts.audit,
@@ -141,8 +141,6 @@ class Hub:
             self.spawn,
         )
         self.staff_logs = StaffLogs(parts.log, self.open_room, self.close_room, self.start_feed)
-        self._dispute_desk = parts.desk
-        self._commands = 0  # to disputes, under way
         self._writers: dict[RoomId, RoomWriter] = {}
         self._desk = Desk(
             log=parts.log,
@@ -151,7 +149,7 @@ class Hub:
             salt=parts.salt,
             message_chars=settings.message_chars,
             publish=self.publish,
-            dispute=self.change_dispute,
+            dispute=self.disputes.change,
             spawn=self.spawn,
         )
         self._partition_rooms = [0] * settings.fanout_partitions
@@ -204,7 +202,7 @@ class Hub:
         await self.bus.stop()
 
     def _quiet(self) -> bool:
-        return not self._commands and not self._relay.pending and all(writer.idle for writer in self._writers.values())
+        return self.disputes.idle and not self._relay.pending and all(writer.idle for writer in self._writers.values())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the flow of frames; it is kept until it is done and cancelled at the stop."""
@@ -237,28 +235,6 @@ class Hub:
             writer = self._writers[submission.room] = RoomWriter(submission.room, self._desk)
         writer.used_at = self._loop.time()
         writer.submit(submission)
-
-    async def change_dispute(self, facts: RoomFacts, command: Command) -> Written | None:
-        """Carry out a command of a dispute; its entries are delivered when this returns.
-
-        Args:
-            facts: of the dispute's room.
-
-        Returns:
-            The command's own entry; None when there was nothing to do.
-
-        Raises:
-            ChatError: as ``chatserver.disputes.desk.Desk.run``.
-        """
-        dispute = dispute_of(facts)
-        if dispute is None:
-            raise NotFound("There is no such dispute.")
-        self._commands += 1
-        try:
-            ran = await self._dispute_desk.run(dispute, command)
-        finally:
-            self._commands -= 1
-        return None if ran.first is None else written(ran.first, duplicate=ran.duplicate)
 
     def publish(self, entries: Sequence[Entry]) -> list[Publication]:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
@@ -417,12 +393,14 @@ class Hub:
             self.spawn(self._learn_hubs())
         for offset_ms in message.get("clock", ()):
             self.clock.offset = max(self.clock.offset, timedelta(milliseconds=offset_ms))
+            self.spawn(self.disputes.renew_claims())
 
     async def _learn_hubs(self) -> None:
         await self._registry.announce()
 
     def tell_clock(self, offset: timedelta) -> None:
-        """The sandbox's clock was moved: tell the other processes."""
+        """The sandbox's clock was moved: tell the other processes. To the agents who are here, no time has passed."""
+        self.spawn(self.disputes.renew_claims())
         self._mailbag.put(CONTROL, "clock", offset // timedelta(milliseconds=1))
 
     # What time brings

@@ -17,17 +17,16 @@ from chatserver import protocol
 from chatserver.auth import Identity, Revoked
 from chatserver.errors import CloseCode
 from chatserver.hub import answers, dispute_commands
+from chatserver.hub.history import read_history
 from chatserver.hub.hub import Hub
 from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
-from chatserver.hub.page import fit
 from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe, Send
 from chatserver.hub.rates import TokenBucket
 from chatserver.hub.socket import FrameSocket
 from chatserver.hub.writer import Submission, Written
 from chatserver.protocol import CLIENT_FRAME
 from policies.errors import (
-    BadRequest,
     ChatError,
     Conflict,
     Forbidden,
@@ -352,27 +351,8 @@ class Session:
             raise
 
     async def _history(self, frame: protocol.History) -> None:
-        hub = self._hub
         live = self._room(frame.room)
-        role = live.members[self].role
-        if not 1 <= frame.limit <= hub.settings.history_page:
-            limit = hub.settings.history_page
-            raise BadRequest(f"'limit' is from 1 to {limit}.", details={"field": "limit", "limit": limit})
-        if frame.before is not None and frame.after is not None:
-            raise BadRequest("Give 'before' or 'after', not both.", details={"field": "before"})
-        await hub.disputes.record_read(
-            live.facts, self.user_id, role, "room.history", before=frame.before, after=frame.after
-        )
-        if frame.after is not None:
-            entries = await hub.log.read_after(live.id, Seq(frame.after), frame.limit + 1)
-            page, left_out = fit(entries[: frame.limit], self.user_id, role, hub.settings.history_bytes)
-            more = left_out > 0 or len(entries) > frame.limit
-        else:
-            before = None if frame.before is None else Seq(frame.before)
-            entries = await hub.log.read_before(live.id, before, frame.limit)
-            page, left_out = fit(entries, self.user_id, role, hub.settings.history_bytes, newest=True)
-            more = left_out > 0 or (bool(entries) and entries[0].seq > 1)
-        self._pipe.tell({"type": "history", "id": frame.id, "room": live.id, "entries": page, "more": more})
+        self._pipe.tell(await read_history(self._hub, live, live.members[self], frame))
 
     async def _dispute(self, frame: dispute_commands.DisputeFrame) -> None:
         live = self._room(frame.room)
