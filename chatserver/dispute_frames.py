@@ -278,13 +278,15 @@ class DisputeAgent(Frame):
 
 
 class DisputeRequest(Frame):
-    """Evidence that an agent asked for. ``met``: it came, or nobody waits for it any more."""
+    """Evidence that an agent asked for, of one of the ``kinds`` (none: of any). ``met``: it came, or nobody waits for it
+    any more."""
 
     seq: int
     of: Side
     what: str
     due_at: Timestamp
     met: bool
+    kinds: list[EvidenceKind]
 
 
 class DisputeRuling(Frame):

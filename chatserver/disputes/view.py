@@ -166,6 +166,7 @@ def _request(request: EvidenceRequest) -> dict[str, Any]:
         "what": request.what,
         "due_at": rfc3339(request.due_at),
         "met": request.met,
+        "kinds": [kind.value for kind in request.kinds],
     }
 
 

@@ -153,6 +153,14 @@ class AddEvidence(Asked):
 
 
 @dataclass(frozen=True, slots=True)
+class WithdrawEvidence(Asked):
+    """Whoever added a piece of evidence hides it from the other party. Whose it is was checked before."""
+
+    evidence: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportEvent(Asked):
     """An event of the order, as the marketplace reported it."""
 
@@ -183,6 +191,7 @@ Command = (
     | Recommend
     | Decide
     | AddEvidence
+    | WithdrawEvidence
     | ReportEvent
     | Tick
 )

@@ -20,7 +20,7 @@ from policies.dispute.state import (
     Ruling,
 )
 from policies.instant import read_rfc3339
-from policies.vocabulary import EntryKind, Outcome, Resolution, Role, Seq, Stage, Status, UserId
+from policies.vocabulary import EntryKind, EvidenceKind, Outcome, Resolution, Role, Seq, Stage, Status, UserId
 
 SEEN_MOST: Final = 500
 """Texts remembered while the seller has not attended; enough for any talk, and a bound for the snapshot."""
@@ -52,8 +52,9 @@ def _attended(state: Dispute, entry: Fact) -> Dispute:
 
 def _evidence_added(state: Dispute, entry: Fact) -> Dispute:
     side = entry.author.role
-    met = frozenset(each.seq for each in state.requests if each.of is side and not each.met)
-    return requests_met(state, met)
+    kind = EvidenceKind(entry.body["kind"])
+    waiting = (each for each in state.requests if each.of is side and not each.met)
+    return requests_met(state, frozenset(each.seq for each in waiting if not each.kinds or kind in each.kinds))
 
 
 def requests_met(state: Dispute, met: frozenset[Seq]) -> Dispute:
@@ -143,7 +144,8 @@ def _agent_left(state: Dispute, entry: Fact) -> Dispute:
 
 def _evidence_requested(state: Dispute, entry: Fact) -> Dispute:
     body = entry.body
-    request = EvidenceRequest(entry.seq, Role(body["of"]), body["what"], read_rfc3339(body["due_at"]))
+    kinds = tuple(map(EvidenceKind, body.get("kinds", ())))
+    request = EvidenceRequest(entry.seq, Role(body["of"]), body["what"], read_rfc3339(body["due_at"]), kinds=kinds)
     due = begin(Rule.EVIDENCE_REQUEST, entry.at, request.due_at, state.terms, of=entry.seq)
     return replace(state, requests=(*state.requests, request), deadlines=put(state.deadlines, due))
 

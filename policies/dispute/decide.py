@@ -58,6 +58,7 @@ def _tick(plan: Plan, _: commands.Tick) -> None:
 _DECISIONS: Final[Mapping[type, Callable[[Plan, Any], None]]] = {
     commands.SendMessage: talking.send_message,
     commands.AddEvidence: talking.add_evidence,
+    commands.WithdrawEvidence: talking.withdraw_evidence,
     commands.MakeProposal: offers.make,
     commands.AcceptProposal: offers.accept,
     commands.RejectProposal: offers.reject,

@@ -24,6 +24,7 @@ from policies.dispute.commands import (
     ReportEvent,
     RequestEvidence,
     SendMessage,
+    WithdrawEvidence,
     WithdrawProposal,
 )
 from policies.dispute.fact import Fact
@@ -147,6 +148,9 @@ def _evidence(told: _Told) -> Command:
 _COMMANDS: Final[Mapping[EntryKind, Callable[[_Told], Command]]] = {
     EntryKind.MESSAGE: _message,
     EntryKind.EVIDENCE_ADDED: _evidence,
+    EntryKind.EVIDENCE_WITHDRAWN: lambda told: WithdrawEvidence(
+        *told.asked, told.body["evidence"], told.body.get("reason", "")
+    ),
     EntryKind.EVIDENCE_REQUESTED: _request,
     EntryKind.PROPOSAL_MADE: _proposal,
     EntryKind.PROPOSAL_ACCEPTED: lambda told: AcceptProposal(*told.asked, told.place("proposal")),

@@ -92,6 +92,8 @@ def _said_by_staff(command: Command | OpenDispute) -> tuple[EntryKind | None, di
             return EntryKind.DECISION_ISSUED, _ruling(command)
         case commands.AddEvidence(evidence=evidence, kind=kind):
             return EntryKind.EVIDENCE_ADDED, {**command.body, "evidence": evidence, "kind": kind.value}
+        case commands.WithdrawEvidence(evidence=evidence, reason=reason):
+            return EntryKind.EVIDENCE_WITHDRAWN, {"evidence": evidence, "reason": reason or None}
         case commands.ReportEvent(event=event):
             return EntryKind.ORDER_UPDATED, {"event": event_body(event)}
         case _:  # the clock and lapsed claims write nothing under their own id

@@ -10,6 +10,7 @@ from policies.room import Party
 from policies.vocabulary import (
     CLOSED_STATUSES,
     DisputeId,
+    EvidenceKind,
     OrderCategory,
     OrderId,
     Outcome,
@@ -129,13 +130,15 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRequest:
-    """An agent asked a side for evidence. ``met``: that side added evidence since, or the time passed."""
+    """An agent asked a side for evidence, of one of these ``kinds`` (none: of any kind). ``met``: that side added
+    such evidence since, or the time passed."""
 
     seq: Seq
     of: Role
     what: str
     due_at: datetime
     met: bool = False
+    kinds: tuple[EvidenceKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

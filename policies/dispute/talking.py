@@ -4,9 +4,10 @@ from typing import Any
 
 from policies.dispute import checks
 from policies.dispute.acts import is_real_act
-from policies.dispute.commands import AddEvidence, SendMessage
+from policies.dispute.commands import AddEvidence, SendMessage, WithdrawEvidence
 from policies.dispute.plan import Plan
 from policies.dispute.state import Dispute
+from policies.evidence import may_add
 from policies.plain import require_plain
 from policies.room import RoomFacts, decide_message
 from policies.vocabulary import PARTIES, EntryKind, RoomKind
@@ -42,6 +43,16 @@ def add_evidence(plan: Plan, command: AddEvidence) -> None:
     require_plain(body)
     seq = plan.write(author, command.command_id, EntryKind.EVIDENCE_ADDED, body)
     plan.attended(author, "evidence", seq)
+
+
+def withdraw_evidence(plan: Plan, command: WithdrawEvidence) -> None:
+    """The seal stays, and staff still see it. It is no update of the dispute: nothing was said."""
+    may_add(room_facts(plan.state), command.author.role)
+    [evidence] = checks.evidence_ids([command.evidence])
+    body: dict[str, Any] = {"evidence": evidence}
+    if reason := checks.optional_text(command.reason, plan.state.terms.note_chars, "reason"):
+        body["reason"] = reason
+    plan.write(command.author, command.command_id, EntryKind.EVIDENCE_WITHDRAWN, body)
 
 
 def room_facts(state: Dispute) -> RoomFacts:
