@@ -49,7 +49,7 @@ def _evidence_added(body: Body) -> Said:
     body.fact("File", "filename")
     body.fact("Type", "content_type")
     body.fact("Size", "size", lambda value: f"{value:,} bytes" if type(value) is int else value_in_words(value))
-    body.fact("SHA-256", "sha256")
+    body.code("SHA-256", "sha256")
     body.fact("Captured", "captured_at", when)
     return Tone.EVIDENCE, f"Evidence: {kind}" if kind else "Evidence", caption
 
@@ -214,7 +214,7 @@ def _resolved(body: Body) -> Said:
     body.entry("Because of", "entry")
     settlement.amount("Refund to the buyer", "refund")
     settlement.amount("Release to the seller", "release")
-    settlement.fact("Payment key", "key")
+    settlement.code("Payment key", "key")
     settlement.rest()
     return Tone.DECISION, f"Dispute resolved: {outcome}" if outcome else "Dispute resolved", ""
 

@@ -18,6 +18,7 @@ from chatserver.transcript.text import breakable, is_right_to_left
 from chatserver.transcript.wording import Fact
 
 _BLOCK_LINES: Final = 20
+_HASH_CHARS: Final = 64
 _TAB: Final = "    "
 BODY_FONT: Final = "Libertinus Serif"
 """Comes with Typst: Latin, Greek, Cyrillic and Hebrew. What it cannot draw is looked for in all other fonts."""
@@ -106,7 +107,14 @@ def _item(item: Item) -> dict[str, Any]:
 
 
 def _facts(facts: Iterable[Fact]) -> list[dict[str, Any]]:
-    return [{"label": breakable(fact.label), "value": _paragraphs(fact.value)} for fact in facts]
+    return [{"label": breakable(fact.label), "value": _value(fact), "code": fact.code} for fact in facts]
+
+
+def _value(fact: Fact) -> list[dict[str, Any]]:
+    """A hash fits on a line, and must have nothing in it when it is copied."""
+    if fact.code and len(fact.value) <= _HASH_CHARS:
+        return [{"rtl": False, "text": fact.value}]
+    return _paragraphs(fact.value)
 
 
 def _paragraphs(text: str) -> list[dict[str, Any]]:

@@ -7,10 +7,28 @@ from typing import Final
 from chatserver.transcript.money import written
 from chatserver.transcript.text import shown, shown_line
 
+_SAID: Final = {
+    "buyer_favor": "in the buyer's favor",
+    "seller_favor": "in the seller's favor",
+    "agreed": "agreed by both",
+    "seller_attend": "first answer of the seller",
+    "no_update": "silence of both parties",
+    "fulfill_by": "fulfillment",
+    "fulfillment_confirm": "confirmation of fulfillment",
+    "proposal_expiry": "end of an offer",
+    "evidence_request": "requested evidence",
+    "appeal_answer": "answer to the appeal",
+    "appeal_window": "time to appeal",
+    "reopen_window": "time to reopen",
+    "room_closes": "closing of the room",
+    "settlement_retry": "next attempt to settle",
+}
+"""Words of the vocabulary whose names say too little."""
+
 
 def phrase(name: str) -> str:
     """A word of the vocabulary for people: ``partial_refund`` as ``partial refund``."""
-    return shown_line(name.replace("_", " ").replace(".", " "))
+    return _SAID.get(name) or shown_line(name.replace("_", " ").replace(".", " "))
 
 
 def sentence(name: str) -> str:

@@ -27,10 +27,11 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A detail with its name; ``value`` is fit to be shown."""
+    """A detail with its name; ``value`` is fit to be shown. ``code``: it is to be compared letter by letter."""
 
     label: str
     value: str
+    code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,12 @@ class Body:
         value = self._rest.pop(name, None)
         if value not in (None, "", [], {}):
             self.facts.append(Fact(label, form(value)))
+
+    def code(self, label: str, name: str) -> None:
+        """Show a field that is no word, such as a hash."""
+        value = self._rest.pop(name, None)
+        if value not in (None, ""):
+            self.facts.append(Fact(label, value_in_words(value), code=True))
 
     def amount(self, label: str, name: str = "amount") -> None:
         """Show an amount of money."""

@@ -1,11 +1,12 @@
 """Case files to test with: made without a database, the same on every call."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from chatserver.transcript.case_file import CaseFile, Chain, Cover, Place, Reader, Span, as_seen
+from chatserver.transcript.json_form import write_json
 from policies.entry import Author, Draft, Entry
 from policies.room import SYSTEM, Party, RoomFacts
 from policies.vocabulary import CommandId, EntryKind, OrderId, Role, RoomId, RoomKind, Seq, UserId, Visibility
@@ -132,3 +133,23 @@ def long_room(
         room,
         [Said(n / 60, (BUYER, SELLER)[n % 2], EntryKind.MESSAGE, {"text": text.format(n + 1)}) for n in range(count)],
     )
+
+
+def written(case: CaseFile) -> bytes:
+    """The JSON form. Nothing in it waits, so no event loop is needed."""
+    chains = {each.span.room.id: each.entries for each in (case.main, *case.annexes)}
+
+    async def entries(span: Span) -> AsyncIterator[Entry]:
+        for entry in chains[span.room.id]:
+            yield entry
+
+    async def whole() -> bytes:
+        return b"".join([piece async for piece in write_json(case.cover, entries)])
+
+    running = whole()
+    try:
+        running.send(None)
+    except StopIteration as done:
+        content: bytes = done.value
+        return content
+    raise AssertionError("it waits for something")

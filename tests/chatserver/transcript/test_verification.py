@@ -1,9 +1,8 @@
 """Case files are checked without a server, and nothing in them can be changed unseen."""
 
-import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import pytest
 from chatserver import cli
 from chatserver.cli.failures import ExitCode
 from chatserver.disputes.view import dispute_view
-from chatserver.transcript.case_file import CaseFile, Reader, Span
-from chatserver.transcript.json_form import write_json
+from chatserver.transcript.case_file import CaseFile, Reader
 from chatserver.transcript.reading import Unreadable, read_case_file
 from chatserver.transcript.verification import Verdict, verify_case_file
 from policies.dispute.evolve import replay
@@ -39,6 +37,7 @@ from tests.chatserver.transcript.cases import (
     erased,
     facts,
     long_room,
+    written,
 )
 from tests.chatserver.transcript.playing import played
 from tests.chatserver.transcript.story import notes
@@ -46,20 +45,6 @@ from tests.chatserver.transcript.story import notes
 ORDER = facts(ORDER_ROOM, RoomKind.ORDER)
 DISPUTE = facts(DISPUTE_ROOM, RoomKind.DISPUTE)
 STAFF = facts(STAFF_ROOM, RoomKind.STAFF)
-
-
-def written(case: CaseFile) -> bytes:
-    """The JSON form."""
-    chains = {each.span.room.id: each.entries for each in (case.main, *case.annexes)}
-
-    async def entries(span: Span) -> AsyncIterator[Entry]:
-        for entry in chains[span.room.id]:
-            yield entry
-
-    async def whole() -> bytes:
-        return b"".join([piece async for piece in write_json(case.cover, entries)])
-
-    return asyncio.run(whole())
 
 
 def document(case: CaseFile) -> dict[str, Any]:
