@@ -52,6 +52,7 @@ SECRETS_FILE: Final = "secrets.json"
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 DEV_DEFAULTS: Final[Mapping[str, Any]] = {
     "allowed_origins": ["*"],
+    "deadlines_every_s": 0.25,
     "drain_s": 2.0,
     "log_format": "console",
     "webhook_private_targets": True,
