@@ -60,7 +60,7 @@ DISPUTE: Final = DisputeId("d" * 20)
 MS: Final = timedelta(milliseconds=1)
 H: Final = timedelta(hours=1)
 REPLAYED: Final = 60
-"""Stories up to this long are replayed whole at every step."""
+"""Stories of up to so many entries are replayed whole at every step."""
 
 
 def policy(**terms: Any) -> Policy:
@@ -78,8 +78,11 @@ class Story:
         order_state: OrderState | None = None,
         talked: bool = True,
         now: datetime = OPENED,
+        replayed: int = REPLAYED,
         **said: Any,
     ) -> None:
+        self.replayed = replayed
+        self.states: list[Dispute] = []
         self.now = now
         self.entries: list[Foreseen] = []
         self.webhooks: list[WebhookEvent] = []
@@ -117,14 +120,14 @@ class Story:
         """Decide and write; what was written."""
         return self._write(decide(self.state, command, self.now))
 
-    def did(self, author: Author, kind: type[Any], *fields: Any, **more: Any) -> list[Foreseen]:
+    def did(self, author: Author, kind: type[Any], /, *fields: Any, **more: Any) -> list[Foreseen]:
         """An author's command, under a fresh id."""
         return self.run(self.command(author, kind, *fields, **more))
 
-    def command(self, author: Author, kind: type[Any], *fields: Any, **more: Any) -> Any:
+    def command(self, author: Author, kind: type[Any], /, *fields: Any, **more: Any) -> Any:
         return kind(author, CommandId(f"c{len(self._ids)}"), *fields, **more)
 
-    def refusal(self, author: Author, kind: type[Any], *fields: Any, **more: Any) -> ChatError:
+    def refusal(self, author: Author, kind: type[Any], /, *fields: Any, **more: Any) -> ChatError:
         """The error that a command gets; nothing is written."""
         try:
             decide(self.state, self.command(author, kind, *fields, **more), self.now)
@@ -194,7 +197,8 @@ class Story:
             self.webhooks.extend(told(before, entry, self.known))
             self.entries.append(entry)
             written.append(entry)
-        if len(self.entries) <= REPLAYED:
+            self.states.append(self.known)
+        if len(self.entries) <= self.replayed:
             assert replay(self.entries) == self.known
         return written
 

@@ -1,0 +1,282 @@
+"""Random play: buyer, seller, agents, the marketplace and the clock, with what must always hold."""
+
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from policies.dispute.actions import available_actions
+from policies.dispute.deadlines import passed
+from policies.dispute.decide import decide
+from policies.dispute.evolve import replay
+from policies.dispute.fact import Foreseen
+from policies.dispute.state import TALKS, Dispute, Rule
+from policies.errors import ChatError, Refused
+from policies.vocabulary import (
+    DECIDERS,
+    PARTIES,
+    EntryKind,
+    OrderEventType,
+    Role,
+    SettlementStatus,
+    Stage,
+    Status,
+    WebhookType,
+)
+from tests.policies.dispute.moves import MOVES, PEOPLE, a_likely_move, a_move_of, an_event, any_move, is_explained
+from tests.policies.dispute.story import MS, PAID, Story, policy
+
+K = EntryKind
+SYSTEM_ONLY = frozenset({Role.SYSTEM})
+AUTHORS = {
+    K.MESSAGE: PARTIES | DECIDERS,
+    K.EVIDENCE_ADDED: PARTIES | DECIDERS,
+    K.EVIDENCE_REQUESTED: DECIDERS,
+    K.DISPUTE_OPENED: {Role.BUYER},
+    K.DISPUTE_ATTENDED: SYSTEM_ONLY,
+    K.PROPOSAL_MADE: PARTIES,
+    K.PROPOSAL_ACCEPTED: PARTIES | SYSTEM_ONLY,
+    K.PROPOSAL_REJECTED: PARTIES,
+    K.PROPOSAL_WITHDRAWN: PARTIES,
+    K.PROPOSAL_EXPIRED: SYSTEM_ONLY,
+    K.FULFILLMENT_MARKED: {Role.SELLER},
+    K.FULFILLMENT_CONFIRMED: {Role.BUYER},
+    K.DISPUTE_ESCALATED: PARTIES | SYSTEM_ONLY,
+    K.AGENT_JOINED: DECIDERS,
+    K.AGENT_LEFT: DECIDERS | SYSTEM_ONLY,
+    K.DECISION_RECOMMENDED: DECIDERS,
+    K.DECISION_ISSUED: DECIDERS,
+    K.DISPUTE_RESOLVED: SYSTEM_ONLY,
+    K.DISPUTE_WITHDRAWN: {Role.BUYER},
+    K.DISPUTE_REOPENED: {Role.BUYER},
+    K.DISPUTE_FROZEN: SYSTEM_ONLY,
+    K.DISPUTE_UNFROZEN: SYSTEM_ONLY,
+    K.APPEAL_FILED: PARTIES,
+    K.DEADLINE_APPROACHING: SYSTEM_ONLY,
+    K.DEADLINE_EXTENDED: SYSTEM_ONLY,
+    K.ORDER_UPDATED: SYSTEM_ONLY,
+    K.NOTICE: SYSTEM_ONLY,
+}
+"""Who may write what."""
+
+N, M, A = Stage.NEGOTIATION, Stage.MEDIATION, Stage.APPEAL
+SELLERS, BUYERS, REVIEW = Status.WAITING_FOR_SELLER, Status.WAITING_FOR_BUYER, Status.UNDER_REVIEW
+AWAITING, RESOLVED, WITHDRAWN = Status.AWAITING_FULFILLMENT, Status.RESOLVED, Status.WITHDRAWN
+TABLE = {
+    K.DISPUTE_ATTENDED: {((N, SELLERS), (N, BUYERS))},
+    K.PROPOSAL_ACCEPTED: {
+        ((stage, status), (stage, AWAITING)) for stage in Stage for status in (SELLERS, BUYERS, REVIEW)
+    },
+    K.DISPUTE_ESCALATED: {
+        *(((N, status), (M, REVIEW)) for status in (SELLERS, BUYERS, AWAITING)),
+        *(((stage, AWAITING), (stage, REVIEW)) for stage in (M, A)),
+    },
+    K.DISPUTE_RESOLVED: {
+        ((stage, status), (stage, RESOLVED)) for stage in Stage for status in (SELLERS, BUYERS, REVIEW, AWAITING)
+    },
+    K.DISPUTE_WITHDRAWN: {
+        ((stage, status), (stage, WITHDRAWN)) for stage in Stage for status in (SELLERS, BUYERS, REVIEW, AWAITING)
+    },
+    K.DISPUTE_REOPENED: {((N, WITHDRAWN), (N, SELLERS)), ((M, WITHDRAWN), (M, REVIEW)), ((A, WITHDRAWN), (A, REVIEW))},
+    K.APPEAL_FILED: {((M, RESOLVED), (A, REVIEW))},
+}
+"""The transitions of the table: what each kind of entry may change. An act of a party passes the turn on besides."""
+TURNS = {((N, SELLERS), (N, BUYERS)), ((N, BUYERS), (N, SELLERS))}
+ACTIONS = {kind: name for name, (kind, _) in MOVES.items()}
+MONEY = frozenset({WebhookType.PAYMENT_REFUND_REQUESTED, WebhookType.PAYMENT_RELEASE_REQUESTED})
+
+
+class DisputeMachine(RuleBasedStateMachine):
+    """One dispute under random terms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.story = Story()
+        self.told = 0
+        self.asked: set[tuple[WebhookType, str, int]] = set()
+        self.paid: set[str | None] = set()
+
+    @initialize(
+        settle=st.sampled_from(["at_once", "when_final"]),
+        second=st.sampled_from([{}, {"EUR": 5000}]),
+        escalate_from=st.sampled_from(["24h", "1h"]),
+        retries=st.integers(0, 2),
+        reminders=st.booleans(),
+    )
+    def opens(self, settle: str, second: dict[str, int], escalate_from: str, retries: int, reminders: bool) -> None:
+        terms: dict[str, Any] = {
+            "settle": settle,
+            "second_person_above": second,
+            "escalate_from": escalate_from,
+            "settlement_retries": retries,
+        }
+        if not reminders:
+            terms["reminders"] = {}
+        self.story = Story(policy(**terms), replayed=0)
+        self.look_at(None, self.story.state, self.story.entries[0])
+
+    # Moves
+
+    @rule(data=st.data())
+    def somebody_does_what_they_may(self, data: st.DataObject) -> None:
+        move = a_likely_move(data.draw, self.story.state, self.story.now)
+        if move is not None:
+            self.play(*move)
+
+    @rule(data=st.data())
+    def somebody_does_what_they_may_again(self, data: st.DataObject) -> None:
+        self.somebody_does_what_they_may(data)
+
+    @rule(data=st.data())
+    def anybody_tries_anything(self, data: st.DataObject) -> None:
+        self.play(*any_move(data.draw, self.story.state, self.story.now))
+
+    @rule(data=st.data())
+    def the_marketplace_reports(self, data: st.DataObject) -> None:
+        kind, at, fields = an_event(data.draw, self.story.state, self.story.now)
+        if kind in (OrderEventType.PAYMENT_REFUNDED, OrderEventType.PAYMENT_RELEASED):
+            self.paid.add(fields.get("key"))
+        before = self.story.state
+        self.look(before, self.story.event(kind, at, **fields))
+
+    @precondition(lambda self: self.story.state.next_at is not None)
+    @rule(past=st.sampled_from([-MS, timedelta(), MS, timedelta(hours=30)]), work=st.booleans())
+    def time_passes_to_what_is_due(self, past: timedelta, work: bool) -> None:
+        due = self.story.state.next_at
+        assert due is not None
+        self.story.until(max(self.story.now, due + past))
+        if work:
+            self.the_worker_comes()
+
+    @rule(hours=st.sampled_from([1, 13, 25]))
+    def time_passes(self, hours: int) -> None:
+        self.story.wait(timedelta(hours=hours))
+
+    @rule()
+    def the_worker_comes(self) -> None:
+        before = self.story.state
+        due = [each for each in before.deadlines if before.runs(each) and each.due_at < self.story.now]
+        written = self.story.tick()
+        self.look(before, written)
+        assert bool(due) <= bool(written)
+        state, now = self.story.state, self.story.now
+        for deadline in state.deadlines:
+            if state.runs(deadline):
+                assert now <= deadline.due_at, "a deadline was missed"
+                assert deadline.remind_at is None or now < deadline.remind_at, "a reminder was missed"
+        assert self.story.tick() == []
+
+    # What must hold
+
+    def play(self, author: Any, kind: type[Any], fields: dict[str, Any]) -> None:
+        before = self.story.state
+        command = self.story.command(author, kind, **fields)
+        try:
+            drafts = decide(before, command, self.story.now)
+        except ChatError as error:
+            self.refused(error)
+            return
+        assert author.role is not Role.AUDITOR, "an auditor only reads"
+        if drafts and author in PEOPLE and passed(before, self.story.now) is None:
+            shown = available_actions(before, author.role, author.id, self.story.now)
+            assert ACTIONS[kind] in {each.action for each in shown}, f"{ACTIONS[kind]} was not shown to {author.id}"
+        assert decide(before, command, self.story.now) == drafts
+        self.look(before, self.story.run(command))
+
+    def refused(self, error: ChatError) -> None:
+        assert is_explained(error), error.message
+
+    def look(self, before: Dispute, written: list[Foreseen]) -> None:
+        states = [before]
+        for entry in written:
+            after = self.story.states[entry.seq - 1]
+            self.look_at(states[-1], after, entry)
+            states.append(after)
+        for event in self.story.webhooks[self.told :]:
+            if event.type in MONEY:
+                request = (event.type, event.data["key"], event.data["attempt"])
+                assert request not in self.asked, "money was asked for twice"
+                assert event.data["amount"] > 0
+                self.asked.add(request)
+        self.told = len(self.story.webhooks)
+
+    def look_at(self, before: Dispute | None, after: Dispute, entry: Foreseen) -> None:
+        assert entry.author.role in AUTHORS[entry.kind], f"{entry.author.role} wrote {entry.kind}"
+        if before is None:
+            return
+        change = ((before.stage, before.status), (after.stage, after.status))
+        if change[0] == change[1]:
+            return
+        turn = entry.author.role in PARTIES and change in TURNS
+        assert turn or change in TABLE.get(entry.kind, ()), f"{entry.kind} made {change}"
+
+    @invariant()
+    def it_hangs_together(self) -> None:
+        state = self.story.state
+        rules = [deadline.rule for deadline in state.deadlines]
+        assert len({(deadline.rule, deadline.of) for deadline in state.deadlines}) == len(rules)
+        assert list(state.deadlines) == sorted(state.deadlines, key=lambda each: each.due_at)
+        assert len(state.offers) == len({offer.side for offer in state.offers}) <= 2
+        assert (state.fulfillment is not None) == (state.status is Status.AWAITING_FULFILLMENT)
+        assert state.frozen == (state.frozen_at is not None)
+        if state.stage is Stage.NEGOTIATION:
+            assert state.agent is None
+            assert state.escalation is None
+        if not state.active:
+            assert not TALKS & set(rules), "an ended dispute escalates"
+            assert not state.offers
+            assert state.ended_at is not None
+        if state.active:
+            assert {Rule.APPEAL_WINDOW, Rule.REOPEN_WINDOW, Rule.ROOM_CLOSES, Rule.SETTLEMENT_RETRY}.isdisjoint(rules)
+        if state.closed:
+            assert set(rules) <= {Rule.SETTLEMENT_RETRY}
+        elif not state.active:
+            assert len({Rule.APPEAL_WINDOW, Rule.REOPEN_WINDOW, Rule.ROOM_CLOSES} & set(rules)) == 1
+        if state.stage is Stage.NEGOTIATION and state.active and state.fulfillment is None:
+            assert Rule.NO_UPDATE in rules, "nobody would come"
+
+    @invariant()
+    def money_is_asked_for_within_what_was_paid(self) -> None:
+        state = self.story.state
+        assert 0 <= state.refundable <= PAID
+        assert 0 <= state.refunded <= PAID
+        for each in state.settlements:
+            assert 0 <= each.refund + each.release <= PAID
+            if each.status is SettlementStatus.DONE and each.attempts:
+                keys = {None, each.key, each.release_key}
+                assert not (each.refund or each.release) or self.paid & keys, "it says done, and nobody reported it"
+
+    @rule(data=st.data())
+    def what_is_offered_works(self, data: st.DataObject) -> None:
+        """The list of actions is what a person sees as buttons."""
+        state, now = self.story.state, self.story.now
+        if passed(state, now) is not None:
+            return  # the worker will come first
+        for author in PEOPLE:
+            actions = available_actions(state, author.role, author.id, now)
+            assert len({each.action for each in actions}) == len(actions)
+            for action in actions:
+                assert action.due_at is None or state.frozen or now <= action.due_at
+                if action.action not in MOVES:
+                    continue
+                _, kind, fields = a_move_of(data.draw, state, author, action)
+                try:
+                    decide(state, self.story.command(author, kind, **fields), now)
+                except Refused as error:
+                    if error.details["rule"] != "second_person":  # it may depend on what is decided
+                        raise
+
+    def teardown(self) -> None:
+        assert replay(self.story.entries) == self.story.state
+
+
+TestDispute = DisputeMachine.TestCase
+TestDispute.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # to explain a failure takes minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
