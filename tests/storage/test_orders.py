@@ -4,12 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from policies.entry import Entry
 from policies.errors import Conflict, NotFound, Unavailable
 from policies.order import Changes, Chargeback, OrderEvent, OrderFacts, OrderState, Payment, Seller
 from policies.room import SYSTEM, Party, RoomFacts
 from policies.vocabulary import (
+    DisputeId,
     EntryKind,
     OrderCategory,
     OrderEventType,
@@ -23,7 +25,7 @@ from policies.vocabulary import (
 from storage.chain import head_of, verify
 from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
-from storage.orders import Order, Orders
+from storage.orders import Order, Orders, PendingEvent
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
 from tests.storage.making import NOW, linked, salts
@@ -284,3 +286,121 @@ async def test_an_order_whose_room_never_stands_still_is_given_up_for_now(
     entries = await stored(log)
     assert len(entries) == 6
     assert (await orders.put(replace(FACTS, title="new"), NOW)).entries[0].prev_hash == head_of(entries[-1]).hash
+
+
+# Disputes of an order
+
+
+async def take(database: Database, orders: Orders, known: Order, dispute: str) -> bool:
+    return await database.transact(lambda session: orders.take_dispute(known, DisputeId(dispute), session))
+
+
+async def test_an_order_takes_one_dispute_in_at_a_time(database: Database, orders: Orders) -> None:
+    order = (await orders.put(FACTS, NOW)).order
+    assert (order.active_dispute, order.latest_dispute) == (None, None)
+    assert await take(database, orders, order, "d1")
+    taken = await orders.get(FACTS.id)
+    assert taken == replace(order, version=2, active_dispute=DisputeId("d1"), latest_dispute=DisputeId("d1"))
+    assert not await take(database, orders, order, "d2")
+    assert not await take(database, orders, taken, "d2")
+    assert await orders.get(FACTS.id) == taken
+
+
+async def test_a_dispute_is_not_taken_in_on_what_is_no_longer_so(database: Database, orders: Orders) -> None:
+    order = (await orders.put(FACTS, NOW)).order
+    await orders.record_event(FACTS.id, DELIVERED, LATER)
+    assert not await take(database, orders, order, "d1")
+
+
+async def test_an_order_is_free_again_after_its_dispute(database: Database, orders: Orders) -> None:
+    order = (await orders.put(FACTS, NOW)).order
+    await take(database, orders, order, "d1")
+    await database.transact(lambda session: orders.leave_dispute(FACTS.id, DisputeId("d9"), session))
+    assert (known := await orders.get(FACTS.id)) is not None
+    assert known.active_dispute == "d1"
+    await database.transact(lambda session: orders.leave_dispute(FACTS.id, DisputeId("d1"), session))
+    assert (known := await orders.get(FACTS.id)) is not None
+    assert (known.active_dispute, known.latest_dispute, known.version) == (None, "d1", 3)
+    assert await take(database, orders, known, "d2")
+
+
+@pytest.mark.parametrize(
+    ("buyer", "seller", "taken"), [("b", "s", True), ("c", "s", False), ("b", "t", False), ("s", "b", False)]
+)
+async def test_a_reopened_dispute_comes_back_to_the_same_parties(
+    database: Database, orders: Orders, buyer: str, seller: str, taken: bool
+) -> None:
+    await orders.put(FACTS, NOW)
+    name, parties = DisputeId("d1"), (UserId(buyer), UserId(seller))
+    came = await database.transact(lambda session: orders.retake_dispute(FACTS.id, name, *parties, session))
+    assert came is taken
+    again = await database.transact(lambda session: orders.retake_dispute(FACTS.id, name, *parties, session))
+    assert not again
+    order = await orders.get(FACTS.id)
+    assert order is not None
+    assert order.active_dispute == ("d1" if taken else None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"buyer": Party(UserId("c"), "Cy")},
+        {"seller": Seller(UserId("t"), "Tom", TrustLevel.VERIFIED)},
+        {"currency": "USD"},
+    ],
+)
+async def test_during_a_dispute_parties_and_currency_do_not_change(
+    database: Database, orders: Orders, log: RoomLog, change: dict[str, Any]
+) -> None:
+    await take(database, orders, (await orders.put(FACTS, NOW)).order, "d1")
+    with pytest.raises(Conflict) as conflict:
+        await orders.put(replace(FACTS, **change), LATER)
+    assert conflict.value.details == {"dispute": "d1"}
+    assert await stored(log) == []
+    renamed = replace(FACTS, title="A red lamp", amount=5, buyer=Party(UserId("b"), "Bob"))
+    assert (await orders.put(renamed, LATER)).order.active_dispute == "d1"
+
+
+# Events that disputes have to hear of
+
+
+async def test_an_event_of_an_order_without_disputes_is_done_with(orders: Orders) -> None:
+    await orders.put(FACTS, NOW)
+    assert not (await orders.record_event(FACTS.id, DELIVERED, LATER)).pending
+    assert await orders.pending_events(10) == []
+
+
+async def test_an_event_is_pending_until_it_is_done(database: Database, orders: Orders) -> None:
+    await take(database, orders, (await orders.put(FACTS, NOW)).order, "d1")
+    await database.transact(lambda session: orders.leave_dispute(FACTS.id, DisputeId("d1"), session))
+    second = replace(DELIVERED, id="e0", type=OrderEventType.PAYMENT_REFUNDED, data={"amount": 7})
+    assert (await orders.record_event(FACTS.id, DELIVERED, LATER)).pending
+    assert (await orders.record_event(FACTS.id, second, LATER + timedelta(seconds=1))).pending
+    first = PendingEvent(FACTS.id, DELIVERED, LATER)
+    assert await orders.pending_events(10) == [first, PendingEvent(FACTS.id, second, LATER + timedelta(seconds=1))]
+    assert await orders.pending_events(1) == [first]
+    assert (await orders.record_event(FACTS.id, DELIVERED, LATER)).pending
+    await orders.event_done(FACTS.id, "e1")
+    await orders.event_done(FACTS.id, "e1")
+    assert [pending.event for pending in await orders.pending_events(10)] == [second]
+    assert not (await orders.record_event(FACTS.id, DELIVERED, LATER)).pending
+
+
+async def test_asking_for_pending_events_reads_nothing_else(mongo_url: str, database: Database, orders: Orders) -> None:
+    await orders.put(FACTS, NOW)
+    for number in range(20):
+        await orders.record_event(FACTS.id, replace(DELIVERED, id=f"e{number}"), LATER)
+    find = {"find": "order_events", "filter": {"pending": True}, "sort": {"received_at": 1}, "limit": 10}
+    with MongoClient[dict[str, Any]](mongo_url) as client:
+        plan = client[database.name].command("explain", find, verbosity="executionStats")
+    assert plan["executionStats"]["totalKeysExamined"] == plan["executionStats"]["totalDocsExamined"] == 0
+
+
+async def test_refunds_are_part_of_an_orders_state(orders: Orders) -> None:
+    await orders.put(FACTS, NOW)
+    for number, amount in enumerate((500, 99)):
+        event = OrderEvent(f"r{number}", OrderEventType.PAYMENT_REFUNDED, LATER, {"amount": amount})
+        await orders.record_event(FACTS.id, event, LATER)
+    order = await orders.get(FACTS.id)
+    assert order is not None
+    assert order.state.refunded == 599

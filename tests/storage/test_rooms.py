@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -131,3 +132,17 @@ async def test_new_parties(database: Database, rooms: Rooms) -> None:
     first, second = await asyncio.gather(rooms.facts(RoomId("order-1")), rooms.facts(RoomId("order-2")))
     assert first == room(1, "carl", "dora")
     assert second == room(2, "anna", "bert")
+
+
+async def test_a_dispute_room_keeps_its_parties_and_says_how_it_stands(database: Database, rooms: Rooms) -> None:
+    dispute = replace(room(1, "anna", "bert"), id=RoomId("dispute-1"), kind=RoomKind.DISPUTE, unattended=True)
+    await create(database, rooms, room(1, "anna", "bert"), dispute)
+
+    async def work(session: Session) -> None:
+        await rooms.set_parties(RoomId("order-1"), Party(UserId("carl"), "Carl"), dispute.seller, session)
+        await rooms.set_state(dispute.id, closed=True, unattended=False, session=session)
+
+    assert await rooms.facts(dispute.id) == dispute
+    await database.transact(work)
+    assert await rooms.facts(dispute.id) == replace(dispute, closed=True, unattended=False)
+    assert await rooms.facts(RoomId("order-1")) == room(1, "carl", "bert")
