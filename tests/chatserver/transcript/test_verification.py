@@ -2,6 +2,9 @@
 
 import copy
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +21,7 @@ from chatserver.transcript.reading import Unreadable, read_case_file
 from chatserver.transcript.verification import Verdict, verify_case_file
 from policies.dispute.evolve import replay
 from policies.entry import Entry
-from policies.vocabulary import EntryKind, OrderId, Role, RoomId, RoomKind, Seq, Visibility
+from policies.vocabulary import EntryKind, OrderId, Role, RoomId, RoomKind, Visibility
 from tests.chatserver.transcript.cases import (
     BUYER,
     BY_BACK_END,
@@ -41,6 +44,7 @@ from tests.chatserver.transcript.cases import (
 )
 from tests.chatserver.transcript.playing import played
 from tests.chatserver.transcript.story import notes
+from tests.program import PROJECT
 
 ORDER = facts(ORDER_ROOM, RoomKind.ORDER)
 DISPUTE = facts(DISPUTE_ROOM, RoomKind.DISPUTE)
@@ -425,36 +429,30 @@ class TestCommand:
         assert self.run(capsys, monkeypatch, "order-1", "--head", "00" * 32)[0] == ExitCode.USAGE
 
 
-def test_the_json_can_be_verified_by_its_description_alone() -> None:
-    """Step by step as the documentation says, with nothing of this project."""
-    import hashlib
+class TestReadme:
+    """The program in the README, which has nothing of this project in it."""
 
-    def canonical(value: Any) -> bytes:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    def run(self, tmp_path: Path, content: bytes) -> subprocess.CompletedProcess[str]:
+        blocks: list[str] = re.findall(r"```py\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+        (code,) = (block for block in blocks if "dispute-chat.entry.v1" in block)
+        program, file = tmp_path / "check.py", tmp_path / "case.json"
+        program.write_text(code)
+        file.write_bytes(content)
+        return subprocess.run([sys.executable, "-I", program, file], capture_output=True, text=True, check=False)
 
-    file = document(dispute_file(BY_BUYER))
-    for part in (file, *file["annexes"]):
-        room = part["room"]["id"]
-        assert part["after"] == {
-            "seq": 0,
-            "hash": hashlib.sha256(b"dispute-chat.room.v1\n" + room.encode()).hexdigest(),
-        }
-        seq, known, before = part["after"]["seq"], part["after"]["hash"], ""
-        for entry in part["entries"]:
-            author = entry["author"]
-            assert (entry["seq"], entry["prev_hash"]) == (seq + 1, known)
-            assert entry["at"] >= before
-            if "salt" in entry:
-                content = bytes.fromhex(entry["salt"]) + canonical({"body": entry["body"], "name": author["name"]})
-                assert entry["digest"] == hashlib.sha256(content).hexdigest()
-            else:
-                assert (entry["body"], author["name"]) == ({}, "")
-            metadata = [
-                room, entry["seq"], entry["kind"], author["id"], author["role"], entry["at"], entry["visibility"],
-                entry["command_id"], entry["digest"],
-            ]  # fmt: skip
-            linked = b"dispute-chat.entry.v1\n" + bytes.fromhex(known) + canonical(metadata)
-            assert entry["hash"] == hashlib.sha256(linked).hexdigest()
-            assert entry["id"] == entry["hash"][:32]
-            seq, known, before = Seq(entry["seq"]), entry["hash"], entry["at"]
-        assert part["head"] == {"seq": seq, "hash": known}
+    @pytest.mark.parametrize("reader", [BY_BUYER, BY_STAFF], ids=lambda each: each.role)
+    def test_it_takes_what_holds(self, reader: Reader, tmp_path: Path) -> None:
+        case = dispute_file(reader)
+        ended = self.run(tmp_path, written(case))
+        assert ended.stderr == ""
+        ends = [
+            f"{each.room.id} {each.head.seq} {each.head.hash.hex()}" for each in (case.cover.main, *case.cover.annexes)
+        ]
+        assert ended.stdout.splitlines() == ends
+
+    @pytest.mark.parametrize("old", [b"Please send", b'"seq":3', b'"role":"seller"', b"9f9f", b"T12:30"])
+    def test_it_refuses_what_does_not(self, old: bytes, tmp_path: Path) -> None:
+        content = written(dispute_file())
+        assert old in content
+        changed = content.replace(old, old[:-1] + (b"0" if old[-1:] != b"0" else b"1"), 1)
+        assert self.run(tmp_path, changed).returncode
