@@ -604,6 +604,17 @@ async def test_to_the_parties_there_is_no_staff_log(site: Site, court: Pair, cas
         assert answer.status_code == 404
 
 
+async def test_staff_who_are_a_party_are_a_party(dial: Dial, court: Pair, case: Case, buyer: Peer) -> None:
+    await do(buyer, "dispute.escalate", case, reason="Stuck.")
+    biased = await dial(court[0], case.order.seller, [case.room], role="senior_agent")
+    joined = await biased.expect("joined", room=case.room)
+    assert joined["you"]["role"] == "seller"
+    assert "staff_room" not in joined["dispute"]
+    await biased.refusal("agent.join", "forbidden", room=case.room)
+    await biased.refusal("note.add", "forbidden", room=case.room, text="t")
+    await biased.refusal("join", "not_found", room=case.staff_room)
+
+
 async def test_staff_who_leave_get_no_more_notes(dial: Dial, court: Pair, case: Case) -> None:
     one, two = await staff(dial, court[0], case), await staff(dial, court[0], case)
     await do(one, "note.add", case, text="first")

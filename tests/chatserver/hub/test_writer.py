@@ -16,13 +16,13 @@ from chatserver.disputes.desk import Opening
 from chatserver.disputes.ledger import Ledger
 from chatserver.hub.publication import Publication
 from chatserver.hub.writer import WAITING_MAX, Desk, RoomWriter, Submission, Written, written
-from policies.dispute.commands import Command, JoinAsAgent
+from policies.dispute.commands import Close, Command, JoinAsAgent, Tick
 from policies.dispute.policy import Policy
 from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
-from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, TooLarge, Unavailable
+from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, RoomClosed, TooLarge, Unavailable
 from policies.order import OrderFacts, Seller
-from policies.room import Party, RoomFacts
+from policies.room import SYSTEM, Party, RoomFacts
 from policies.vocabulary import (
     CommandId,
     DisputeId,
@@ -412,3 +412,19 @@ async def test_a_fault_in_a_dispute_is_told_and_does_not_stop_the_room(
     with pytest.raises(ValueError, match="a fault"):
         await next(iter(process.tasks))
     assert isinstance(await process.send("hello"), Written)
+
+
+async def test_a_dispute_that_is_over_for_good_takes_no_more_messages(process: Process) -> None:
+    opened = await process.open_dispute()
+    first = await process.send("hello", command_id="c")
+    assert isinstance(first, Written)
+    bea = Author(UserId("bea"), Role.BUYER, "Bea")
+    await process.disputes.run(opened.id, Close(bea, CommandId("close"), "It has arrived."))
+    assert isinstance(await process.send("thank you", user="sam"), Written)
+    process.clock.offset = timedelta(hours=25)
+    await process.disputes.run(opened.id, Tick(SYSTEM, CommandId("tick")))
+    for user, role in (("bea", None), ("sam", None), ("kim", Role.AGENT)):
+        assert isinstance(await process.send("one more thing", user=user, role=role), RoomClosed)
+    assert isinstance(await process.send("hello", user="eve"), NotFound)
+    again = await process.send("hello", command_id="c")
+    assert again == Written(first.seq, first.entry_id, first.at, duplicate=True)
