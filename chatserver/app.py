@@ -25,7 +25,7 @@ from chatserver.hub.endpoint import Endpoint
 from chatserver.hub.hub import Hub, HubParts
 from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.metrics import Metrics
-from chatserver.observers import CommitMetrics
+from chatserver.observers import CommitMetrics, DeskMetrics
 from chatserver.policy_file import load_policy
 from chatserver.protocol import PATH
 from chatserver.salts import Salts
@@ -103,7 +103,7 @@ class _Parts:
         self.orders = Orders(self.database, self.log, self.rooms, self.salts)
         self.disputes = Disputes(self.database, self.log)
         self.claims = Claims(self.database)
-        self.audit = Audit(self.database)
+        self.audit = Audit(self.database, timedelta(days=settings.audit_days) if settings.audit_days else None)
         self.desk = Desk(
             Ledger(
                 self.log,
@@ -119,6 +119,7 @@ class _Parts:
             new_id=lambda: DisputeId(token_hex(DISPUTE_ID_CHARS // 2)),
             policy=lambda: self.policy,
             announce=self._announce,
+            observer=DeskMetrics(self.metrics),
         )
         self.webhooks = webhook_desk(settings, self.database, self.clock)
         self.services = Services(

@@ -90,6 +90,10 @@ class Metrics:
         )
         self.commit_entries = self._histogram("commit_entries", "Entries committed together.", BATCH_BUCKETS)
         self.commit_seconds = self._histogram("commit_seconds", "Duration of one commit in MongoDB.", LATENCY_BUCKETS)
+        ran = "Commands on disputes by what became of them: done, nothing, duplicate, or the code of an error."
+        self._dispute_commands = self._counter("dispute_commands", ran, ("command", "result"))
+        lost = "Commands on disputes that lost against another one and were decided again."
+        self.dispute_conflicts = self._counter("dispute_conflicts", lost)
         self._mongo_errors = self._counter("mongo_errors", "Failed MongoDB operations, by purpose.", ("operation",))
 
     def _bind_bus(self) -> None:
@@ -118,6 +122,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """An error frame with a code of ``policies.errors.ErrorCode``."""
         self._refusals.labels(code).inc()
+
+    def dispute_command(self, command: str, result: str) -> None:
+        """A command of ``policies.dispute.commands``, by the name of its class."""
+        self._dispute_commands.labels(command, result).inc()
 
     def mongo_failed(self, operation: str) -> None:
         """An operation on MongoDB had no outcome; ``operation`` is a word of the code, never data."""

@@ -1,4 +1,4 @@
-"""What the bus and the group commit report, as metrics."""
+"""What the bus, the group commit and the desk report, as metrics."""
 
 from chatserver.metrics import Metrics
 from policies.errors import Unavailable
@@ -45,3 +45,16 @@ class CommitMetrics:
 
     def failed(self, failure: Unavailable) -> None:
         self._metrics.mongo_failed("append")
+
+
+class DeskMetrics:
+    """Counts what the desk does."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def ran(self, command: str, result: str) -> None:
+        self._metrics.dispute_command(command, result)
+
+    def overtaken(self) -> None:
+        self._metrics.dispute_conflicts.inc()

@@ -128,6 +128,9 @@ class Settings(BaseModel):
     claim_lease_s: float = Field(
         60.0, gt=0, description="How long an agent who is not connected any more keeps a claimed case."
     )
+    audit_days: int = Field(
+        0, ge=0, le=36_500, description="Days for which it is kept who of the staff looked at a dispute; 0: for ever."
+    )
     deadlines_every_s: float = Field(
         0.9, gt=0, description="Pause between a worker's looks for deadlines of disputes that are due."
     )

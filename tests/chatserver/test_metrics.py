@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from chatserver.metrics import Metrics
+from chatserver.observers import DeskMetrics
 
 DOCUMENTED = {
     "connections", "rooms", "connects", "closes", "errors", "deliveries", "gaps_repaired", "tails_repaired",
     "queue_drops", "slow_consumers", "appended", "duplicate_commands", "conflicts", "ack_seconds", "commit_entries",
     "commit_seconds", "mongo_errors", "forwarded", "bus_entries", "bus_alive", "redis_errors", "http_requests",
-    "http_seconds", "auth_failures",
+    "http_seconds", "auth_failures", "dispute_commands", "dispute_conflicts",
 }  # fmt: skip
 
 
@@ -49,9 +50,14 @@ def test_what_happens_is_counted(metrics: Metrics) -> None:
     metrics.refused("rate_limited")
     metrics.redis_failed("publish")
     metrics.mongo_failed("append")
+    desk = DeskMetrics(metrics)
+    desk.ran("Escalate", "refused")
+    desk.overtaken()
     metrics.observe_request("GET", "/v1/rooms", 200, 0.2)
     assert value(metrics, "appended_total") == 3
     assert value(metrics, "connections") == 7
+    assert value(metrics, 'dispute_commands_total{command="Escalate",result="refused"}') == 1
+    assert value(metrics, "dispute_conflicts_total") == 1
     assert value(metrics, 'ack_seconds_bucket{le="0.0025"}') == 0
     assert value(metrics, 'ack_seconds_bucket{le="0.005"}') == 1
     assert value(metrics, 'commit_entries_bucket{le="64.0"}') == 1

@@ -241,7 +241,14 @@ async def test_what_is_no_dispute_is_refused_by_mongodb_itself(database: Databas
     made: dict[str, Any] = {"_id": "d", "order_id": "o", "buyer": "b", "seller": "s", "assignee": None, "state": {}}
     made |= {"stage": "mediation", "status": "under_review", "opened_at": NOW, "queue_at": NOW, "seq": 1, "told": 0}
     await database.collection("disputes").insert_one(made)
-    broken = ({"stage": "nowhere"}, {"status": ""}, {"seq": -1}, {"queue_at": None}, {"next_at": "soon"}, {"state": []})
+    broken: tuple[dict[str, Any], ...] = (
+        {"stage": "nowhere"},
+        {"status": ""},
+        {"seq": -1},
+        {"queue_at": None},
+        {"next_at": "soon"},
+        {"state": []},
+    )
     for change in broken:
         with pytest.raises(WriteError):
             await database.collection("disputes").insert_one({**made, "_id": "other", **change})
