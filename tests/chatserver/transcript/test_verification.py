@@ -452,7 +452,7 @@ class TestReadme:
 
     @pytest.mark.parametrize("old", [b"Please send", b'"seq":3', b'"role":"seller"', b"9f9f", b"T12:30"])
     def test_it_refuses_what_does_not(self, old: bytes, tmp_path: Path) -> None:
-        content = written(dispute_file())
-        assert old in content
-        changed = content.replace(old, old[:-1] + (b"0" if old[-1:] != b"0" else b"1"), 1)
-        assert self.run(tmp_path, changed).returncode
+        before, entries, after = written(dispute_file()).partition(b'"entries":[')
+        assert old in after
+        after = after.replace(old, old[:-1] + (b"0" if old[-1:] != b"0" else b"1"), 1)
+        assert self.run(tmp_path, before + entries + after).returncode
