@@ -38,6 +38,8 @@ def _resolved(state: Dispute, entry: Fact) -> Dispute:
 
 
 def _withdrawn(state: Dispute, entry: Fact) -> Dispute:
+    if not entry.body:
+        raise Unreplayable("what the withdrawal says is gone")
     if "reopen_until" in entry.body:
         window = begin(Rule.REOPEN_WINDOW, entry.at, read_rfc3339(entry.body["reopen_until"]), state.terms)
     else:  # it was reopened before, and that is possible once

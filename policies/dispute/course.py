@@ -90,7 +90,10 @@ def _proposal_gone(state: Dispute, entry: Fact) -> Dispute:
 
 
 def _proposal_accepted(state: Dispute, entry: Fact) -> Dispute:
-    accepted = next(each for each in state.offers if each.seq == entry.body["proposal"])
+    seq = entry.body["proposal"]
+    accepted = next((each for each in state.offers if each.seq == seq), None)
+    if accepted is None:
+        raise Unreplayable(f"there is no pending offer {seq}")
     deadlines = drop(state.deadlines, [Rule.PROPOSAL_EXPIRY])
     if accepted.resolution not in DONE_BY_SELLER:
         return replace(state, offers=(), deadlines=deadlines)  # dispute.resolved follows
