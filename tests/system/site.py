@@ -185,10 +185,10 @@ class Site:
         """Start a server; it is not ready before ``await_start``."""
         return Server(Program(["-m", "chatserver", "serve"], self.environment(**settings)))
 
-    def run(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """A command of the operator's."""
+    def run(self, *arguments: str, check: bool = True, **settings: object) -> "subprocess.CompletedProcess[str]":
+        """A command of the operator's, with settings as ``environment`` takes them."""
         command = [sys.executable, "-m", "chatserver", *arguments]
-        variables = environment_with(self.environment())
+        variables = environment_with(self.environment(**settings))
         ended = subprocess.run(command, cwd=PROJECT, env=variables, capture_output=True, text=True, check=False)
         assert not check or ended.returncode == 0, ended.stderr
         return ended
