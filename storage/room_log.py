@@ -121,7 +121,8 @@ class RoomLog:
 
         Args:
             places: the first seq that is wanted, by room.
-            limit: most entries; rooms for which they do not suffice are left out.
+            limit: most entries; rooms for which they do not suffice are left out, and so are those with an entry that
+                this release cannot read.
         """
         if len(places) > HEADS_MAX:
             raise ValueError(f"entries of {len(places)} rooms were asked for, at most {HEADS_MAX} are answered")
@@ -130,11 +131,13 @@ class RoomLog:
             return {}
         found = await self._entries.find({"$or": wanted}, sort=[("room", 1), ("seq", 1)], limit=limit)
         read: dict[RoomId, list[Entry]] = {}
+        left_out = {found[-1]["room"]} if len(found) == limit else set()  # the last room may go on
         for document in found:
-            read.setdefault(document["room"], []).append(decode_entry(document))
-        if len(found) == limit:  # the last room may go on
-            del read[found[-1]["room"]]
-        return read
+            try:
+                read.setdefault(document["room"], []).append(decode_entry(document))
+            except (KeyError, TypeError):
+                left_out.add(document["room"])
+        return {room: entries for room, entries in read.items() if room not in left_out}
 
     async def read_after(self, room: RoomId, after: Seq, limit: int) -> list[Entry]:
         """The first ``limit`` entries after a seq, oldest first."""
