@@ -15,7 +15,8 @@ def main(arguments: list[str], source: BinaryIO, target: BinaryIO) -> int:
     The exit code.
     """
     memory, seconds, system_fonts, *fonts = arguments
-    _limit(resource.RLIMIT_AS, int(memory))
+    if sys.platform != "darwin":  # there, what all programs share counts as address space, and no limit is small enough
+        _limit(resource.RLIMIT_AS, int(memory))
     _limit(resource.RLIMIT_CPU, int(seconds))
     _limit(resource.RLIMIT_CORE, 0)
     # Within the limits from here on: the typesetter's library alone is large.

@@ -117,7 +117,7 @@ def _standing(amount: Callable[[Any], str]) -> tuple[Row, ...]:
         ("Seller answered", "attended_at", when),
         ("Last act of a party", "last_update_at", when),
         ("Left to refund", "refundable", amount),
-        ("Payment hold requested", "held", value_in_words),
+        ("Payment held", "held", value_in_words),
         ("Frozen by a chargeback", "frozen", value_in_words),
         ("Frozen since", "frozen_at", when),
         ("Reopened", "reopened", value_in_words),

@@ -172,6 +172,24 @@ class TestDisputes:
         own = file_of(await calling(backstage.token("agent-2", Role.AGENT)).get(path(staff_room)))
         assert own["entries"][0]["body"] == {"text": "a third such case"}
 
+    async def test_who_is_a_party_no_longer_learns_nothing_of_later_ones(
+        self, dispute: dict[str, Any], backstage: Backstage, back_end: Caller, calling: Calling
+    ) -> None:
+        await backstage.close(DisputeId(dispute["id"]))
+        later = {"id": f"later-{backstage.tag}", "name": "Leo Later"}
+        put = await back_end.put(f"/v1/orders/{backstage.order_id}", backstage.report(buyer=later))
+        assert put.status_code == 200, put.text
+        response = await calling(backstage.token(backstage.buyer)).get(path(dispute["room"]))
+        file = file_of(response)
+        assert "order" not in file
+        assert file["annexes"] == []
+        assert b"later" not in response.content.lower()
+        for form in ("html", "pdf"):
+            page = await calling(backstage.token(backstage.buyer)).get(path(dispute["room"]), format=form)
+            assert page.status_code == 200
+        assert_problem(await calling(backstage.token(later["id"])).get(path(dispute["room"])), 404, "not_found")
+        assert file_of(await calling(backstage.token("agent-1", Role.AGENT)).get(path(dispute["room"])))["order"]
+
     async def test_its_pages_tell_the_dispute(
         self, dispute: dict[str, Any], backstage: Backstage, calling: Calling
     ) -> None:

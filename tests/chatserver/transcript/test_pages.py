@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any
@@ -302,6 +303,57 @@ class TestContent:
         (entry,) = chained(ORDER_ROOM, [Said(0, BUYER, kind, {"later": "added", "within": {"a": {"b": "deep"}}})])
         told = {fact.label: fact.value for fact in words(entry, "EUR").facts}
         assert told == {"Later": "added", "Within: a: b": "deep"}
+
+    def test_all_that_may_be_open_in_a_dispute_is_told(self) -> None:
+        offer = {"seq": 7, "side": "seller", "resolution": "partial_refund", "amount": 1500, "note": "Once more.",
+                 "expires_at": "2026-02-03T15:30:00.250Z"}  # fmt: skip
+        state = standing()
+        state |= {
+            "frozen": True,
+            "frozen_at": "2026-02-01T00:00:00.000Z",
+            "agent": {"name": "Amir", "since": "2026-02-01T00:00:00.000Z"},
+            "deadlines": [{"rule": "no_update", "due_at": "2026-02-03T17:30:00.250Z", "moved_by": 11, "paused": True}],
+            "offers": [offer],
+            "fulfillment": {"offer": {**offer, "resolution": "replacement"}, "fulfill_by": "2026-02-08T00:00:00.000Z"},
+            "recommendation": {**state["decision"], "statement": "I would pay back half.", "agent": "staff-5"},
+            "appeal": {"seq": 20, "at": "2026-02-07T00:00:00.000Z", "side": "seller", "reason": "It was tested.",
+                       "evidence": ["ev-2"], "answered": False, "against": "staff-4"},
+            "earlier_settlements": [{**state["settlement"], "status": "failed", "attempts": 3}],
+            "recused": ["staff-9"],
+        }  # fmt: skip
+        page = Parsed(html(case_file(story(), DISPUTE, BY_STAFF, (), state)), " ").text
+        text = " ".join(page.split())
+        for part in (
+            "Frozen since 1 February 2026, 00:00:00 UTC",
+            "Agent Amir",
+            "Recused staff-9",
+            "Silence of both parties due 3 February 2026, 17:30:00 UTC, paused (moved by entry 11)",
+            "Open offer Once more. By the seller Resolution partial refund Amount 15.00 EUR",
+            "To be fulfilled Once more. By the seller Resolution replacement",
+            "To be done by 8 February 2026, 00:00:00 UTC",
+            "Recommendation I would pay back half.",
+            "By staff-5",
+            "Appeal It was tested. By the seller",
+            "Against the decision of staff-4",
+            "Earlier settlement Status failed",
+            "Asked for 3 times",
+        ):
+            assert part in text, part
+
+    def test_an_order_tells_how_it_stands(self) -> None:
+        case = case_file(conversation(), ORDER)
+        order = dict(case.cover.order or {})
+        order["state"] = {**order["state"], "refunded": 4500, "chargeback": "open"}
+        case = replace(case, cover=replace(case.cover, order=order))
+        text = " ".join(Parsed(html(case), " ").text.split())
+        for part in ("Chargeback open", "Refunded so far 45.00 EUR", "Payment held", "Sku NL-7", "Parcel: carrier DHL"):
+            assert part in text
+
+    def test_a_file_without_the_order(self) -> None:
+        case = case_file(conversation(), ORDER)
+        case = replace(case, cover=replace(case.cover, order=None))
+        assert front_page(case).title == "Order 1042"
+        assert render_pdf(case)
 
     def test_a_dispute_that_tells_little(self) -> None:
         strange: dict[str, Any] = {"deadlines": [1, {}], "offers": {}, "settlement": 5, "decision": {"amount": "?"}}
