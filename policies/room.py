@@ -137,7 +137,7 @@ def decide_message(
         raise RoomClosed("This room is closed.")
     if len(text) > max_chars:
         raise TooLarge(f"A message has at most {max_chars} characters.", details={"limit": max_chars})
-    if not any(c.isprintable() and not c.isspace() for c in text):
+    if not _is_visible(text):
         raise BadRequest("A message needs some text.")
     body: dict[str, Any] = {"text": text}
     if reply_to is not None:
@@ -145,3 +145,11 @@ def decide_message(
             raise BadRequest("The entry this replies to does not exist.", details={"reply_to": reply_to})
         body["reply_to"] = reply_to
     return Draft(author, command_id, EntryKind.MESSAGE, body)
+
+
+def _is_visible(text: str) -> bool:
+    """Whether anything of it can be seen. Mostly its first character can, so no generator is set up to look."""
+    for c in text:  # noqa: SIM110
+        if c.isprintable() and not c.isspace():
+            return True
+    return False
