@@ -4,7 +4,8 @@ No I/O. The state is always that of an entry which the stream has handed out, or
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields
+from operator import attrgetter
 from typing import Final
 
 import orjson
@@ -18,6 +19,8 @@ from policies.instant import read_rfc3339
 from policies.vocabulary import EntryKind, Role, Seq, UserId, Visibility
 
 _MESSAGE: Final = EntryKind.MESSAGE.value
+_steady: Final = attrgetter(*sorted({f.name for f in fields(Dispute)} - {"seq", "seen", "last_update_at", "deadlines"}))
+"""What no plain message changes, unless it is worth telling."""
 
 
 class LiveDispute:
@@ -64,10 +67,11 @@ def visibly_changed(before: Dispute, after: Dispute, *, quiet: bool) -> bool:
         quiet: nothing but messages came in between. A message puts off the deadline for silence, and whoever sees the
             message knows that: to tell everybody so with every message would double what a conversation sends.
     """
+    if _steady(before) != _steady(after):
+        return True
     if quiet:
-        before = replace(before, last_update_at=after.last_update_at, deadlines=_louder(before))
-        after = replace(after, deadlines=_louder(after))
-    return replace(before, seq=after.seq, seen=after.seen) != after
+        return _louder(before) != _louder(after)
+    return (before.last_update_at, before.deadlines) != (after.last_update_at, after.deadlines)
 
 
 def fact_of(publication: Publication) -> Foreseen:
