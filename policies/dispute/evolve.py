@@ -66,12 +66,13 @@ def replay(entries: Iterable[Fact]) -> Dispute:
 
 def _party_acted(state: Dispute, entry: Fact) -> Dispute:
     side = entry.author.role
-    state = replace(state, last_update_at=entry.at)
+    deadlines = state.deadlines
     silence = state.deadline(Rule.NO_UPDATE)
     if silence is not None and entry.at <= silence.due_at:  # what comes too late changes nothing, late worker or not
         due_at = entry.at + state.terms.update_within
         moved = begin(Rule.NO_UPDATE, entry.at, due_at, state.terms, moved_by=entry.seq)
-        state = replace(state, deadlines=put(state.deadlines, moved))
+        deadlines = put(deadlines, moved)
+    state = replace(state, last_update_at=entry.at, deadlines=deadlines)
     if state.status is Status.WAITING_FOR_BUYER and side is Role.BUYER:
         return replace(state, status=Status.WAITING_FOR_SELLER)
     if state.status is Status.WAITING_FOR_SELLER and side is Role.SELLER and state.attended_at is not None:
