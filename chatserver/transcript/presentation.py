@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 from chatserver.transcript.case_file import CaseFile, Chain, Cover, Span
@@ -57,10 +58,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The entries of one day, UTC."""
+    """The entries of one day, UTC. Each is put into words when its turn comes: read a day before the next one."""
 
     name: str
-    items: tuple[Item, ...]
+    items: Iterator[Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +130,8 @@ def heading(span: Span, number: int) -> Heading:
 
 def days(entries: Iterable[Entry], cover: Cover, span: Span) -> Iterator[Day]:
     """The timeline, one day after the other."""
-    name = ""
-    items: list[Item] = []
-    for entry in entries:
-        if (today := day(entry.at)) != name:
-            if items:
-                yield Day(name, tuple(items))
-            name, items = today, []
-        items.append(item(entry, cover, span))
-    if items:
-        yield Day(name, tuple(items))
+    for name, of_day in groupby(entries, key=lambda entry: day(entry.at)):
+        yield Day(name, (item(entry, cover, span) for entry in of_day))
 
 
 def item(entry: Entry, cover: Cover, span: Span) -> Item:
@@ -163,10 +156,10 @@ def item(entry: Entry, cover: Cover, span: Span) -> Item:
     )
 
 
-def hashes(chains: Sequence[Chain]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+def hashes(chains: Sequence[Chain]) -> Iterator[tuple[str, Iterator[tuple[int, str]]]]:
     """The whole hashes of each room's entries, to compare a print with."""
     for number, chain in enumerate(chains):
-        yield heading(chain.span, number).title, [(entry.seq, entry.hash.hex()) for entry in chain.entries]
+        yield heading(chain.span, number).title, ((entry.seq, entry.hash.hex()) for entry in chain.entries)
 
 
 def _parties(case: CaseFile) -> Group:

@@ -1,7 +1,9 @@
 """The HTML page and the PDF: everything of the record is on them, and no text of it acts."""
 
+import itertools
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
@@ -18,7 +20,8 @@ from chatserver.transcript.html import HtmlForm
 from chatserver.transcript.kinds import words
 from chatserver.transcript.pdf import PdfFailed, PdfForm
 from chatserver.transcript.pdf_document import render_pdf
-from chatserver.transcript.presentation import days, front_page
+from chatserver.transcript.presentation import Item, days, front_page
+from policies.entry import Entry
 from policies.errors import TooLarge
 from policies.vocabulary import EntryKind, RoomKind, Visibility
 from tests.chatserver.transcript.cases import (
@@ -196,6 +199,10 @@ class TestPdf:
         assert "No entries." in html(case)
 
 
+def items(case: CaseFile) -> list[Item]:
+    return [item for day in days(case.main.entries, case.cover, case.main.span) for item in day.items]
+
+
 def rectangles(page: Any) -> list[tuple[float, float, float, float]]:
     text = page.get_textpage()
     return [text.get_rect(number) for number in range(text.count_rects())]
@@ -255,17 +262,32 @@ class TestContent:
         )
         for reader in (BY_BUYER, BY_STAFF):
             case = case_file([erased(first), second], ORDER, reader)
-            (day,) = days(case.main.entries, case.cover, case.main.span)
-            assert day.items[0].mark.startswith("Erased.")
-            assert (day.items[0].author, day.items[0].text) == (BUYER.name, "")
-        (day,) = days([erased(second)], case.cover, case.main.span)
-        assert day.items[0].mark.startswith("Erased.")
+            first_item = items(case)[0]
+            assert first_item.mark.startswith("Erased.")
+            assert (first_item.author, first_item.text) == (BUYER.name, "")
+        assert items(case_file([erased(second)], ORDER, BY_STAFF))[0].mark.startswith("Erased.")
 
     def test_a_timeline_goes_day_by_day(self) -> None:
         case = case_file(long_room(3000), ORDER)
-        found = list(days(case.main.entries, case.cover, case.main.span))
-        assert [day.name for day in found] == ["31 January 2026", "1 February 2026", "2 February 2026"]
-        assert [item.seq for day in found for item in day.items] == list(range(1, 3001))
+        found = [(day.name, len(list(day.items))) for day in days(case.main.entries, case.cover, case.main.span)]
+        assert [name for name, _ in found] == ["31 January 2026", "1 February 2026", "2 February 2026"]
+        assert [item.seq for item in items(case)] == list(range(1, 3001))
+        assert sum(count for _, count in found) == 3000
+
+    def test_a_long_day_is_made_entry_by_entry(self) -> None:
+        """Or everybody else on the server would wait for it."""
+        case = case_file(long_room(300), ORDER)
+        looked = 0
+
+        def counted() -> Iterator[Entry]:
+            nonlocal looked
+            for entry in case.main.entries:
+                looked += 1
+                yield entry
+
+        (first_day, *_) = itertools.islice(days(counted(), case.cover, case.main.span), 1)
+        assert next(first_day.items).seq == 1
+        assert looked == 1
 
     @pytest.mark.parametrize("kind", list(EntryKind))
     @pytest.mark.parametrize(
