@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any, Final
-
-from hypothesis import strategies as st
 
 from policies.dispute import commands as ask
 from policies.dispute.actions import Action, available_actions
@@ -20,114 +19,106 @@ from tests.policies.dispute.story import AGENT, AUDITOR, BUYER, PAID, SECOND, SE
 PEOPLE: Final = (BUYER, SELLER, AGENT, SECOND, SENIOR, AUDITOR)
 EVERYBODY: Final = (*PEOPLE, SYSTEM)
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-Move = tuple[Author, type[Any], dict[str, Any]]
+Fields = dict[str, Any]
+Move = tuple[Author, type[Any], Fields]
+"""Who, which command, and its fields."""
 
-_TEXTS: Final = st.sampled_from(["...", "Sorry.", "It broke.", "?", "No", "no!", "👍", "The lamp does not work."])
-_AMOUNTS: Final = st.one_of(st.sampled_from([1, 2500, 5000, 5001, PAID - 1]), st.integers(1, PAID))
-_EVIDENCE: Final = st.sampled_from([("e1",), ("e2",), ("e1", "e3")])
-
-
+_TEXTS: Final = ("...", "Sorry.", "It broke.", "?", "No", "no!", "👍", "The lamp does not work.")
+_AMOUNTS: Final = (1, 2500, 4000, 6000, 6001, PAID - 1)
 _COMMON: Final = frozenset({"message.send", "evidence.add", "dispute.close", "agent.leave"})
 """What is nearly always possible; taken less often, so that play gets further."""
 _EVENTS: Final = (*OrderEventType, *(kind for kind in OrderEventType if not kind.value.startswith("chargeback.")))
+_PARTS: Final = (Resolution.PARTIAL_REFUND, Resolution.SPLIT)
 
 
-def with_amount(resolution: Resolution, draw: Draw, left: int) -> int | None:
-    if resolution not in (Resolution.PARTIAL_REFUND, Resolution.SPLIT):
-        return None
-    return max(1, min(int(draw(_AMOUNTS)), left))
-
-
-def a_likely_move(draw: Draw, state: Dispute, now: datetime) -> Move | None:
+def a_likely_move(dice: Random, state: Dispute, now: datetime) -> Move | None:
     """One of the available actions of somebody."""
-    author = draw(st.sampled_from(PEOPLE))
+    author = dice.choice(PEOPLE)
     actions = available_actions(state, author.role, author.id, now)
     known = [each for each in actions if each.action in MOVES]
     telling = [each for each in known if each.action not in _COMMON]
-    if telling and draw(st.integers(0, 4)):
+    if telling and dice.randint(0, 4):
         known = telling
-    if not known:
-        return None
-    return a_move_of(draw, state, author, draw(st.sampled_from(known)))
+    return a_move_of(dice, state, author, dice.choice(known)) if known else None
 
 
-def a_move_of(draw: Draw, state: Dispute, author: Author, action: Action) -> Move:
+def a_move_of(dice: Random, state: Dispute, author: Author, action: Action) -> Move:
     kind, fields = MOVES[action.action]
-    return author, kind, fields(draw, state, author)
+    return author, kind, fields(dice, state, author)
 
 
-def any_move(draw: Draw, state: Dispute, _: datetime) -> Move:
+def any_move(dice: Random) -> Move:
     """Anybody tries anything, also what they may not."""
-    author = draw(st.sampled_from(EVERYBODY))
-    kind = draw(st.sampled_from(sorted(_WILD, key=lambda each: each.__name__)))
-    return author, kind, draw(_WILD[kind])
+    author = dice.choice(EVERYBODY)
+    kind = dice.choice(tuple(_WILD))
+    return author, kind, _WILD[kind](dice)
 
 
-def an_event(draw: Draw, state: Dispute, now: datetime) -> tuple[OrderEventType, datetime, dict[str, Any]]:
-    kind = draw(st.sampled_from(_EVENTS))
+def an_event(dice: Random, state: Dispute, now: datetime) -> tuple[OrderEventType, datetime, Fields]:
+    """Something the marketplace reports: its type, when it happened, and its data."""
+    kind = dice.choice(_EVENTS)
     keys = [key for each in state.settlements for key in (each.key, each.release_key)]
-    data: dict[str, Any] = {}
-    if keys and draw(st.booleans()):
-        data["key"] = draw(st.sampled_from([*keys, "other"]))
-    if kind is OrderEventType.PAYMENT_REFUNDED and draw(st.booleans()):
-        data["amount"] = draw(_AMOUNTS)
-    return kind, now - timedelta(hours=draw(st.sampled_from([0, 0, 0, 1, 50]))), data
+    data: Fields = {}
+    if keys and dice.randint(0, 1):
+        data["key"] = dice.choice([*keys, "other"])
+    if kind is OrderEventType.PAYMENT_REFUNDED and dice.randint(0, 1):
+        data["amount"] = _amount(dice)
+    return kind, now - timedelta(hours=dice.choice((0, 0, 0, 1, 50))), data
 
 
-def _offer(draw: Draw, state: Dispute, author: Author) -> dict[str, Any]:
-    other = state.offer_of(other_side(author.role))
-    if other is not None and draw(st.booleans()):  # the same, to cross it
-        amount = other.amount if other.resolution is Resolution.PARTIAL_REFUND else None
-        return {"resolution": other.resolution, "amount": amount}
-    kinds = sorted(OFFERED if state.refundable > 1 else OFFERED - {Resolution.PARTIAL_REFUND, Resolution.FULL_REFUND})
-    resolution = draw(st.sampled_from(kinds))
-    return {"resolution": resolution, "amount": with_amount(resolution, draw, min(state.refundable, PAID - 1))}
+def _amount(dice: Random) -> int:
+    return dice.choice(_AMOUNTS) if dice.randint(0, 1) else dice.randint(1, PAID)
 
 
-def _theirs(_: Draw, state: Dispute, author: Author) -> dict[str, Any]:
+def _part(dice: Random, state: Dispute, resolution: Resolution) -> int | None:
+    """An amount for a resolution that has one of its own, within what is left."""
+    return min(_amount(dice), state.refundable, PAID - 1) if resolution in _PARTS else None
+
+
+def _offer(dice: Random, state: Dispute, author: Author) -> Fields:
+    other, most = state.offer_of(other_side(author.role)), min(state.refundable, PAID - 1)
+    if other is not None and (other.amount or 0) <= most and dice.randint(0, 1):  # the same, to cross it
+        return {"resolution": other.resolution, "amount": other.amount if other.resolution in _PARTS else None}
+    moneyless = OFFERED - {Resolution.PARTIAL_REFUND, Resolution.FULL_REFUND}
+    resolution = dice.choice(sorted(OFFERED if state.refundable else moneyless))
+    return {"resolution": resolution, "amount": _part(dice, state, resolution)}
+
+
+def _theirs(_: Random, state: Dispute, author: Author) -> Fields:
     offer = state.offer_of(other_side(author.role))
     assert offer is not None
     return {"proposal": offer.seq}
 
 
-def _own(_: Draw, state: Dispute, author: Author) -> dict[str, Any]:
+def _own(_: Random, state: Dispute, author: Author) -> Fields:
     offer = state.offer_of(author.role)
     assert offer is not None
     return {"proposal": offer.seq}
 
 
-def _nothing(_: Draw, __: Dispute, ___: Author) -> dict[str, Any]:
+def _nothing(_: Random, __: Dispute, ___: Author) -> Fields:
     return {}
 
 
-def _reason(_: Draw, __: Dispute, ___: Author) -> dict[str, Any]:
+def _reason(_: Random, __: Dispute, ___: Author) -> Fields:
     return {"reason": "That is why."}
 
 
-def _appeal(_: Draw, state: Dispute, __: Author) -> dict[str, Any]:
-    return {"reason": "That is wrong.", "evidence": (f"new{state.seq}",)}
-
-
-def _claim(_: Draw, state: Dispute, __: Author) -> dict[str, Any]:
-    return {"take_over": state.agent is not None}
-
-
-def _ruling(draw: Draw, state: Dispute, _: Author) -> dict[str, Any]:
+def _ruling(dice: Random, state: Dispute, _: Author) -> Fields:
     said = state.recommendation
-    if said is not None and draw(st.booleans()):
-        partial = said.resolution in (Resolution.PARTIAL_REFUND, Resolution.SPLIT)
-        wanted = {"outcome": said.outcome, "resolution": said.resolution, "amount": said.amount if partial else None}
+    if said is not None and dice.randint(0, 1) and (said.amount or 0) <= min(state.refundable, PAID - 1):
+        amount = said.amount if said.resolution in _PARTS else None
+        wanted: Fields = {"outcome": said.outcome, "resolution": said.resolution, "amount": amount}
     else:
-        none_left = {Resolution.RELEASE_TO_SELLER, Resolution.DELIVERY_FIX, Resolution.REPLACEMENT}
-        resolution = draw(st.sampled_from(sorted(set(Resolution) if state.refundable > 1 else none_left)))
-        amount = with_amount(resolution, draw, min(state.refundable, PAID - 1))
-        wanted = {"outcome": draw(st.sampled_from(sorted(RULED))), "resolution": resolution, "amount": amount}
+        moneyless = {Resolution.RELEASE_TO_SELLER, Resolution.DELIVERY_FIX, Resolution.REPLACEMENT}
+        resolution = dice.choice(sorted(set(Resolution) if state.refundable else moneyless))
+        outcome = dice.choice(sorted(RULED))
+        wanted = {"outcome": outcome, "resolution": resolution, "amount": _part(dice, state, resolution)}
     return {**wanted, "statement": "This is why.", "reason_codes": ("late",), "evidence": ("e1",)}
 
 
-MOVES: Final[Mapping[str, tuple[type[Any], Callable[[Draw, Dispute, Author], dict[str, Any]]]]] = {
-    "message.send": (ask.SendMessage, lambda draw, _, __: {"text": draw(_TEXTS)}),
+MOVES: Final[Mapping[str, tuple[type[Any], Callable[[Random, Dispute, Author], Fields]]]] = {
+    "message.send": (ask.SendMessage, lambda dice, _, __: {"text": dice.choice(_TEXTS)}),
     "evidence.add": (
         ask.AddEvidence,
         lambda _, state, __: {"evidence": f"e{state.seq}", "kind": EvidenceKind.PHOTO},
@@ -141,61 +132,68 @@ MOVES: Final[Mapping[str, tuple[type[Any], Callable[[Draw, Dispute, Author], dic
     "dispute.escalate": (ask.Escalate, _reason),
     "dispute.close": (ask.Close, _reason),
     "dispute.reopen": (ask.Reopen, _reason),
-    "dispute.appeal": (ask.FileAppeal, _appeal),
-    "agent.join": (ask.JoinAsAgent, _claim),
-    "agent.leave": (ask.LeaveAsAgent, lambda draw, _, __: {"recuse": draw(st.integers(0, 5)) == 0}),
+    "dispute.appeal": (
+        ask.FileAppeal,
+        lambda _, state, __: {"reason": "That is wrong.", "evidence": (f"new{state.seq}",)},
+    ),
+    "agent.join": (ask.JoinAsAgent, lambda _, state, __: {"take_over": state.agent is not None}),
+    "agent.leave": (ask.LeaveAsAgent, lambda dice, _, __: {"recuse": not dice.randint(0, 5)}),
     "evidence.request": (
         ask.RequestEvidence,
-        lambda draw, _, __: {"of": draw(st.sampled_from(sorted(PARTIES))), "what": "A photo."},
+        lambda dice, _, __: {"of": dice.choice(sorted(PARTIES)), "what": "A photo."},
     ),
     "decision.recommend": (ask.Recommend, _ruling),
     "decision.issue": (ask.Decide, _ruling),
 }
 """The command of each action, and fields with which it should not be refused."""
 
-_SEQS: Final = st.integers(1, 60).map(Seq)
-_REASONS: Final = st.sampled_from(["", "Because.", "x" * 2001])
-_WILD_AMOUNTS: Final = st.one_of(st.none(), st.integers(-5, PAID + 5))
-_WILD: Final[Mapping[type[Any], st.SearchStrategy[dict[str, Any]]]] = {
-    ask.SendMessage: st.fixed_dictionaries({"text": _TEXTS, "reply_to": st.none() | _SEQS}),
-    ask.AddEvidence: st.fixed_dictionaries(
-        {"evidence": st.sampled_from(["", "e1"]), "kind": st.sampled_from(EvidenceKind)}
-    ),
-    ask.MakeProposal: st.fixed_dictionaries(
-        {"resolution": st.sampled_from(Resolution), "amount": _WILD_AMOUNTS, "note": _REASONS}
-    ),
-    ask.AcceptProposal: st.fixed_dictionaries({"proposal": _SEQS}),
-    ask.RejectProposal: st.fixed_dictionaries({"proposal": _SEQS, "reason": _REASONS}),
-    ask.WithdrawProposal: st.fixed_dictionaries({"proposal": _SEQS, "reason": _REASONS}),
-    ask.MarkFulfilled: st.fixed_dictionaries({"note": _REASONS}),
-    ask.ConfirmFulfilled: st.fixed_dictionaries({"note": _REASONS}),
-    ask.Escalate: st.fixed_dictionaries({"reason": _REASONS}),
-    ask.Close: st.fixed_dictionaries({"reason": _REASONS}),
-    ask.Reopen: st.fixed_dictionaries({"reason": _REASONS}),
-    ask.FileAppeal: st.fixed_dictionaries({"reason": _REASONS, "evidence": st.just(()) | _EVIDENCE}),
-    ask.JoinAsAgent: st.fixed_dictionaries({"take_over": st.booleans()}),
-    ask.LeaveAsAgent: st.fixed_dictionaries({"recuse": st.booleans(), "reason": _REASONS}),
-    ask.LapseClaim: st.fixed_dictionaries({"agent": st.sampled_from([each.id for each in PEOPLE])}),
-    ask.RequestEvidence: st.fixed_dictionaries({"of": st.sampled_from(Role), "what": _REASONS}),
-    ask.Recommend: st.fixed_dictionaries(
-        {
-            "outcome": st.sampled_from(Outcome),
-            "resolution": st.sampled_from(Resolution),
-            "amount": _WILD_AMOUNTS,
-            "statement": _REASONS,
-            "reason_codes": st.sampled_from([(), ("late",)]),
-        }
-    ),
-    ask.Decide: st.fixed_dictionaries(
-        {
-            "outcome": st.sampled_from(Outcome),
-            "resolution": st.sampled_from(Resolution),
-            "amount": _WILD_AMOUNTS,
-            "statement": _REASONS,
-            "reason_codes": st.sampled_from([(), ("late",)]),
-        }
-    ),
-    ask.Tick: st.just({}),
+
+def _wild_reason(dice: Random) -> str:
+    return dice.choice(("", "Because.", "Because.", "x" * 2001))
+
+
+def _wild_seq(dice: Random) -> Seq:
+    return Seq(dice.randint(1, 60))
+
+
+def _wild_amount(dice: Random) -> int | None:
+    return dice.choice((None, -1, 0, 1, 5000, PAID - 1, PAID, PAID + 1))
+
+
+def _wild_ruling(dice: Random) -> Fields:
+    return {
+        "outcome": dice.choice(tuple(Outcome)),
+        "resolution": dice.choice(tuple(Resolution)),
+        "amount": _wild_amount(dice),
+        "statement": _wild_reason(dice),
+        "reason_codes": dice.choice(((), ("late",))),
+    }
+
+
+_WILD: Final[Mapping[type[Any], Callable[[Random], Fields]]] = {
+    ask.SendMessage: lambda dice: {"text": dice.choice(_TEXTS), "reply_to": dice.choice((None, _wild_seq(dice)))},
+    ask.AddEvidence: lambda dice: {"evidence": dice.choice(("", "e1")), "kind": dice.choice(tuple(EvidenceKind))},
+    ask.MakeProposal: lambda dice: {
+        "resolution": dice.choice(tuple(Resolution)),
+        "amount": _wild_amount(dice),
+        "note": _wild_reason(dice),
+    },
+    ask.AcceptProposal: lambda dice: {"proposal": _wild_seq(dice)},
+    ask.RejectProposal: lambda dice: {"proposal": _wild_seq(dice), "reason": _wild_reason(dice)},
+    ask.WithdrawProposal: lambda dice: {"proposal": _wild_seq(dice), "reason": _wild_reason(dice)},
+    ask.MarkFulfilled: lambda dice: {"note": _wild_reason(dice)},
+    ask.ConfirmFulfilled: lambda dice: {"note": _wild_reason(dice)},
+    ask.Escalate: lambda dice: {"reason": _wild_reason(dice)},
+    ask.Close: lambda dice: {"reason": _wild_reason(dice)},
+    ask.Reopen: lambda dice: {"reason": _wild_reason(dice)},
+    ask.FileAppeal: lambda dice: {"reason": _wild_reason(dice), "evidence": dice.choice(((), ("e1",), ("e1", "e3")))},
+    ask.JoinAsAgent: lambda dice: {"take_over": bool(dice.randint(0, 1))},
+    ask.LeaveAsAgent: lambda dice: {"recuse": bool(dice.randint(0, 1)), "reason": _wild_reason(dice)},
+    ask.LapseClaim: lambda dice: {"agent": dice.choice(PEOPLE).id},
+    ask.RequestEvidence: lambda dice: {"of": dice.choice(tuple(Role)), "what": _wild_reason(dice)},
+    ask.Recommend: _wild_ruling,
+    ask.Decide: _wild_ruling,
+    ask.Tick: lambda _: {},
 }
 
 RULES_OF_REFUSALS: Final = frozenset(

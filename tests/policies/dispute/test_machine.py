@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
@@ -90,6 +91,9 @@ ACTIONS = {kind: name for name, (kind, _) in MOVES.items()}
 MONEY = frozenset({WebhookType.PAYMENT_REFUND_REQUESTED, WebhookType.PAYMENT_RELEASE_REQUESTED})
 
 
+DICE = st.randoms(use_true_random=False)
+
+
 class DisputeMachine(RuleBasedStateMachine):
     """One dispute under random terms."""
 
@@ -141,23 +145,23 @@ class DisputeMachine(RuleBasedStateMachine):
 
     # Moves
 
-    @rule(data=st.data())
-    def somebody_does_what_they_may(self, data: st.DataObject) -> None:
-        move = a_likely_move(data.draw, self.story.state, self.story.now)
+    @rule(dice=DICE)
+    def somebody_does_what_they_may(self, dice: Random) -> None:
+        move = a_likely_move(dice, self.story.state, self.story.now)
         if move is not None:
             self.play(*move)
 
-    @rule(data=st.data())
-    def somebody_does_what_they_may_again(self, data: st.DataObject) -> None:
-        self.somebody_does_what_they_may(data)
+    @rule(dice=DICE)
+    def somebody_does_what_they_may_again(self, dice: Random) -> None:
+        self.somebody_does_what_they_may(dice)
 
-    @rule(data=st.data())
-    def anybody_tries_anything(self, data: st.DataObject) -> None:
-        self.play(*any_move(data.draw, self.story.state, self.story.now))
+    @rule(dice=DICE)
+    def anybody_tries_anything(self, dice: Random) -> None:
+        self.play(*any_move(dice))
 
-    @rule(data=st.data())
-    def the_marketplace_reports(self, data: st.DataObject) -> None:
-        kind, at, fields = an_event(data.draw, self.story.state, self.story.now)
+    @rule(dice=DICE)
+    def the_marketplace_reports(self, dice: Random) -> None:
+        kind, at, fields = an_event(dice, self.story.state, self.story.now)
         if kind in (OrderEventType.PAYMENT_REFUNDED, OrderEventType.PAYMENT_RELEASED):
             self.paid.add(fields.get("key"))
         before = self.story.state
@@ -275,8 +279,8 @@ class DisputeMachine(RuleBasedStateMachine):
                 keys = {None, each.key, each.release_key}
                 assert not (each.refund or each.release) or self.paid & keys, "it says done, and nobody reported it"
 
-    @rule(data=st.data())
-    def what_is_offered_works(self, data: st.DataObject) -> None:
+    @rule(dice=DICE)
+    def what_is_offered_works(self, dice: Random) -> None:
         """The list of actions is what a person sees as buttons."""
         state, now = self.story.state, self.story.now
         if passed(state, now) is not None:
@@ -288,7 +292,7 @@ class DisputeMachine(RuleBasedStateMachine):
                 assert action.due_at is None or state.frozen or now <= action.due_at
                 if action.action not in MOVES:
                     continue
-                _, kind, fields = a_move_of(data.draw, state, author, action)
+                _, kind, fields = a_move_of(dice, state, author, action)
                 try:
                     decide(state, self.story.command(author, kind, **fields), now)
                 except Refused as error:
