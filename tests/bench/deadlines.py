@@ -44,8 +44,6 @@ from tests.bench.usage import Meter
 
 _DATABASE: Final = "bench_deadlines"
 _INSERTED_TOGETHER: Final = 1000
-_STARTED_S: Final = 8.0
-"""Until a worker that starts has settled: the first seconds are imports."""
 _PATIENCE_S: Final = 120.0
 _PER_MINUTE: Final = 60.0
 _IN_TIME_S: Final = 5.0
@@ -65,6 +63,7 @@ class Size:
         rate: deadlines that become due in a second, in the run that measures lateness.
         spread_s: how long that run lasts.
         idle_s: how long nothing happens.
+        settle_s: until a worker that starts has settled: the first seconds are imports.
     """
 
     disputes: int = 1_000_000
@@ -72,6 +71,7 @@ class Size:
     rate: int = 100
     spread_s: float = 20.0
     idle_s: float = 30.0
+    settle_s: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class Bench:
         """CPU in seconds per minute: of mongod alone, and of both while a worker waits."""
         alone = self._used([], self._size.idle_s)["mongod"]
         with self._workers(1) as workers:
-            time.sleep(_STARTED_S)
+            time.sleep(self._size.settle_s)
             used = self._used(workers, self._size.idle_s)
         return {"mongod alone": alone, "mongod": used["mongod"], "worker": used["workers"]}
 
@@ -205,7 +205,7 @@ class Bench:
         """What becomes due little by little, while a worker is there."""
         size = self._size
         count = int(size.rate * size.spread_s)
-        begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=_STARTED_S + count / 2000)
+        begin = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=size.settle_s + count / 2000)
         due = [begin + timedelta(milliseconds=int(1000 * number / size.rate)) for number in range(count)]
         ids = self._open(due)
         with self._workers(1) as workers:

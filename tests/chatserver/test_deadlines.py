@@ -19,6 +19,7 @@ from policies.room import dispute_room
 from policies.vocabulary import DisputeId, EntryKind, Seq, Stage
 from storage.chain import link
 from storage.client import Database
+from storage.errors import EntryRejected
 from tests.chatserver.moving_time import HandClock
 from tests.chatserver.office import BUYER, HOUR_S, SELLER, Office
 
@@ -244,6 +245,34 @@ async def test_a_faulty_dispute_is_put_aside_for_longer_each_time_and_holds_up_n
     document = await collection.find_one({"_id": faulty.id})
     assert document is not None
     assert document.keys().isdisjoint({"faults", "claimed_by"})
+
+
+async def test_one_that_stays_due_although_there_is_nothing_to_do_is_put_aside(
+    office: Office, clock: HandClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await office.open()
+    monkeypatch.setattr("chatserver.deadlines.decide", lambda *_: [])
+    clock.advance(24 * HOUR_S + 2)
+    with caplog.at_level(logging.ERROR):
+        await office.deadlines().run()
+    assert office.metric("looks_total", outcome="faulty") == 1
+    assert await office.disputes.next_due() == clock.now() + timedelta(minutes=1)
+
+
+async def test_one_that_the_database_refuses_does_not_keep_the_others(
+    office: Office, clock: HandClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(1, 4):
+        await office.open(number)
+
+    async def refused(*_: object) -> None:
+        raise EntryRejected("entry 2: not as the validator wants it")
+
+    monkeypatch.setattr(Ledger, "write_each", refused)
+    clock.advance(24 * HOUR_S + 1)
+    with caplog.at_level(logging.WARNING):
+        await office.deadlines().run()
+    assert await escalations(office, 3) == [1, 1, 1]
 
 
 async def test_a_database_that_does_not_answer_is_said_and_the_work_is_done_later(
