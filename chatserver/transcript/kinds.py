@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from chatserver.transcript.phrases import seconds_in_words, sentence, value_in_words, when, words_of
+from chatserver.transcript.phrases import person, seconds_in_words, sentence, value_in_words, when, words_of
 from chatserver.transcript.wording import Body, Fact, Tone, Words
 from policies.dispute.policy import Terms
 from policies.entry import Entry
@@ -72,9 +72,9 @@ def _opened(body: Body) -> Said:
     _order(body.inner("order"))
     for side in ("buyer", "seller"):
         party = body.inner(side)
-        name, user = party.text("name"), party.text("id")
+        name, user = party.name("name"), party.name("id")
         if name or user:
-            body.facts.append(Fact(sentence(side), f"{name} ({user})"))
+            body.facts.append(Fact(sentence(side), person(name, user)))
         party.rest()
     body.fact("Dispute", "dispute")
     body.fact("Order", "order_id")

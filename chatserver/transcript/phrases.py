@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from chatserver.transcript.money import written
-from chatserver.transcript.text import shown, shown_line
+from chatserver.transcript.text import isolated, shown, shown_line
 
 _SAID: Final = {
     "buyer_favor": "in the buyer's favor",
@@ -66,6 +66,11 @@ def money(amount: object, currency: object) -> str:
     if type(amount) is int and isinstance(currency, str) and currency:
         return written(amount, shown_line(currency))
     return value_in_words(amount)
+
+
+def person(name: str, user: str) -> str:
+    """Somebody by name and id, as they are written."""
+    return f"{isolated(shown_line(name))} ({isolated(shown_line(user))})"
 
 
 def when(value: object) -> str:

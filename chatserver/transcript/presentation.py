@@ -7,9 +7,9 @@ from typing import Final
 
 from chatserver.transcript.case_file import CaseFile, Chain, Cover, Span
 from chatserver.transcript.kinds import tone, words
-from chatserver.transcript.phrases import day, moment, sentence
+from chatserver.transcript.phrases import day, moment, person, sentence
 from chatserver.transcript.state import Group, dispute_groups, order_group
-from chatserver.transcript.text import shown_line
+from chatserver.transcript.text import isolated, shown_line
 from chatserver.transcript.wording import Fact
 from policies.entry import Author, Entry
 from policies.vocabulary import Role, RoomKind, Visibility
@@ -165,14 +165,14 @@ def hashes(chains: Sequence[Chain]) -> Iterator[tuple[str, Iterator[tuple[int, s
 def _parties(case: CaseFile) -> Group:
     room = case.cover.main.room
     facts = [
-        Fact("Buyer", f"{shown_line(room.buyer.name)} ({shown_line(room.buyer.id)})"),
-        Fact("Seller", f"{shown_line(room.seller.name)} ({shown_line(room.seller.id)})"),
+        Fact("Buyer", person(room.buyer.name, room.buyer.id)),
+        Fact("Seller", person(room.seller.name, room.seller.id)),
     ]
     staff: dict[str, Author] = {}
     for entry in case.main.entries:
         if entry.author.role in (Role.AGENT, Role.SENIOR_AGENT, Role.AUDITOR) and entry.author.name:
             staff.setdefault(entry.author.id, entry.author)
-    facts += [Fact(_ROLES[each.role], f"{shown_line(each.name)} ({shown_line(each.id)})") for each in staff.values()]
+    facts += [Fact(_ROLES[each.role], person(each.name, each.id)) for each in staff.values()]
     return Group("Parties", tuple(facts))
 
 
@@ -181,7 +181,7 @@ def _known_as(case: CaseFile) -> str:
     if user is None:
         return ", by its back end"
     names = {room.buyer.id: room.buyer.name, room.seller.id: room.seller.name}
-    return f", {shown_line(names.get(user) or user)}"
+    return f", {isolated(shown_line(names.get(user) or user))}"
 
 
 def _subtitle(case: CaseFile) -> str:
@@ -196,7 +196,7 @@ def _name(author: Author, span: Span) -> str:
     if author.role is Role.SYSTEM:
         return ""
     known = {span.room.buyer.id: span.room.buyer.name, span.room.seller.id: span.room.seller.name}
-    return shown_line(author.name or known.get(author.id, "") or author.id)
+    return isolated(shown_line(author.name or known.get(author.id, "") or author.id))
 
 
 def _side(role: Role) -> str:

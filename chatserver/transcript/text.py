@@ -23,6 +23,7 @@ _UNSEEN: Final = re.compile(
 _BLANK_LINES: Final = re.compile(rf"\n(?:[^\S\n]*\n){{{BLANK_LINES_MAX + 1},}}")
 _LONG_WORD: Final = re.compile(rf"[^\s{ZERO_WIDTH_SPACE}]{{{WORD_CHARS + 1},}}")
 _RIGHT_TO_LEFT: Final = frozenset({"R", "AL"})
+_PULLING: Final = _RIGHT_TO_LEFT | {"AN"}
 
 
 def shown(text: str) -> str:
@@ -38,6 +39,13 @@ def shown_line(text: str) -> str:
     return shown(" ".join(text.split()))
 
 
+def isolated(text: str) -> str:
+    """A shown name among other words: one that runs from right to left does not pull them along (UAX 9, isolates)."""
+    if any(unicodedata.bidirectional(character) in _PULLING for character in text):
+        return f"\u2068{text}\u2069"
+    return text
+
+
 def breakable(text: str) -> str:
     """The same text with invisible places to break in words that are longer than a line."""
     return _LONG_WORD.sub(lambda found: _broken(found[0]), text)
@@ -45,12 +53,13 @@ def breakable(text: str) -> str:
 
 def is_right_to_left(line: str) -> bool:
     """Whether a line's first letter is of a script that runs from right to left (Unicode UAX 9, rules P2 and P3)."""
+    within = False  # of ``isolated``; nothing else isolates here, and it does not nest
     for character in line:
         direction = unicodedata.bidirectional(character)
-        if direction == "L":
-            return False
-        if direction in _RIGHT_TO_LEFT:
-            return True
+        if direction in ("FSI", "PDI"):
+            within = direction == "FSI"
+        elif not within and (direction == "L" or direction in _RIGHT_TO_LEFT):
+            return direction != "L"
     return False
 
 

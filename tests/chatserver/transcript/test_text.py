@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatserver.transcript.money import written
-from chatserver.transcript.phrases import money, phrase, seconds_in_words, sentence, value_in_words, when
+from chatserver.transcript.phrases import money, person, phrase, seconds_in_words, sentence, value_in_words, when
 from chatserver.transcript.text import (
     BLANK_LINES_MAX,
     MARKS_MAX,
@@ -91,10 +91,25 @@ def test_nothing_is_broken_within_a_character(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("line", "right_to_left"),
-    [("abc", False), ("\u05d0 abc", True), ("1. \u0627", True), ("abc \u05d0", False), ("123 !?", False), ("", False)],
+    [
+        ("abc", False),
+        ("\u05d0 abc", True),
+        ("1. \u0627", True),
+        ("abc \u05d0", False),
+        ("123 !?", False),
+        ("", False),
+        ("\u2068\u05d0\u2069 (a)", False),
+        ("\u2068a\u2069 \u05d0", True),
+    ],
 )
 def test_a_line_runs_as_its_first_letter_does(line: str, right_to_left: bool) -> None:
     assert is_right_to_left(line) is right_to_left
+
+
+def test_names_do_not_pull_their_neighbours_along() -> None:
+    assert person("Bea", "u-17") == "Bea (u-17)"
+    assert person("\u05d1\u05d4", "17") == "\u2068\u05d1\u05d4\u2069 (17)"
+    assert person("\u2068\u202eBea", "\u0661") == "[U+2068][U+202E]Bea (\u2068\u0661\u2069)"
 
 
 @pytest.mark.parametrize(
