@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from chatserver.errors import CloseCode
 from tests.eventually import eventually
 from tests.system.case import NOTE_CHARS, RULING, Case, actions, disputes, open_case, report, told, write_policy
-from tests.system.conftest import Dial
+from tests.system.conftest import Dial, Serve
 from tests.system.peer import Peer, new_id
 from tests.system.record import Record
 from tests.system.site import Server, Site, token, unique
@@ -450,6 +451,32 @@ async def test_what_a_lost_connection_began_is_finished_and_told(
         ack = await do(again, "proposal.make", case, id=command, resolution="partial_refund", amount=100 + number)
         await seller.reaches(case.room, ack["seq"])
     assert kinds(seller, case.room).count("proposal.made") == 5
+
+
+async def test_a_planned_stop_loses_no_command_and_doubles_none(
+    site: Site, serve: Serve, dial: Dial, court: Pair, record: Record
+) -> None:
+    leaving = await serve(site.apart(), message_burst=1000, messages_per_s=1000, drain_s=5)
+    case = open_case(site, leaving)
+    buyer = await dial(leaving, case.order.buyer, [case.room])
+    ids = [new_id() for _ in range(30)]
+    for number, command in enumerate(ids):
+        fields = {"id": command, "room": case.room, "resolution": "partial_refund", "amount": 100 + number}
+        await buyer.send("proposal.make", **fields)
+    await buyer.answer(ids[2])
+    leaving.terminate()
+    assert await buyer.closed() == CloseCode.GOING_AWAY
+    acks = {frame["id"]: frame for frame in buyer.of_type("ack")}
+    assert ids[0] in acks
+    again = await dial(court[0], case.order.buyer, [case.room])
+    for number, command in enumerate(ids):
+        fields = {"id": command, "resolution": "partial_refund", "amount": 100 + number}
+        ack = await do(again, "proposal.make", case, **fields)
+        if command in acks:
+            assert ack == {**acks[command], "duplicate": True}
+    made = [entry.command_id for entry in await record.whole(case.room) if entry.kind.value == "proposal.made"]
+    assert sorted(made) == sorted(ids)
+    assert await leaving.ended() == 0
 
 
 # Who may what
