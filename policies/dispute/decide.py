@@ -47,7 +47,10 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
     due.fire(plan)
     if plan.state.closed and not isinstance(command, (*_BY_SYSTEM, *_AFTER_CLOSING)):
         raise RoomClosed("This dispute is closed.")
+    due_before = len(plan.drafts)
     _DECISIONS[type(command)](plan, command)
+    if len(plan.drafts) == due_before and not isinstance(command, commands.Tick):
+        return []  # a command that does nothing is not the one to say what is due
     return plan.drafts
 
 

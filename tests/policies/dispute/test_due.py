@@ -106,6 +106,15 @@ def test_a_refused_command_leaves_what_is_due_to_the_worker() -> None:
     assert [entry.kind for entry in story.tick()] == [EntryKind.DISPUTE_ESCALATED]
 
 
+def test_a_command_that_does_nothing_writes_nothing() -> None:
+    """So that who asks again for what they have already gets the first answer, not somebody else's entries."""
+    story = Story().claimed()
+    story.did(AGENT, ask.RequestEvidence, Role.BUYER, "A photo.")
+    story.wait(48 * H + MS)
+    assert story.did(AGENT, ask.JoinAsAgent) == []
+    assert len(story.tick()) == 1
+
+
 def test_a_command_tells_no_reminders() -> None:
     story = Story().until(OPENED + 20 * H)
     assert [entry.kind for entry in story.says(BUYER, "Hello?")] == [EntryKind.MESSAGE]
