@@ -1,18 +1,37 @@
 """Past disputes under a changed policy."""
 
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from policies.dispute import commands as ask
 from policies.dispute.dry_run import Change, Difference, DryRun, dry_run
 from policies.dispute.policy import Policy, parse_policy
+from policies.errors import ChatError
 from policies.order import OrderState
 from policies.room import SYSTEM
 from policies.vocabulary import EvidenceKind, OrderEventType, Resolution, Role, Seq
-from tests.policies.dispute.story import AGENT, BUYER, MS, OPENED, PAID, PLACED, SECOND, SELLER, SENIOR, H, Story
+from tests.policies.dispute.moves import a_likely_move, an_event
+from tests.policies.dispute.story import (
+    AGENT,
+    BUYER,
+    MS,
+    OPENED,
+    PAID,
+    PLACED,
+    SECOND,
+    SELLER,
+    SENIOR,
+    H,
+    Story,
+    policy,
+)
 
 LATER = OPENED + 60 * 24 * H
 """When the dry run is made."""
@@ -214,3 +233,42 @@ def test_an_erased_text_counts_as_said() -> None:
         for entry in story.entries
     ]
     assert dry_run(erased, Policy(), LATER).differences == ()
+
+
+def wait(story: Story, hours: float) -> None:
+    """Let time pass with a worker that is never late."""
+    until = story.now + timedelta(hours=hours)
+    while (due_at := story.state.next_at) is not None and due_at < until:
+        story.until(max(story.now, due_at))
+        if not story.tick():
+            story.until(max(story.now, due_at + MS)).tick()
+    story.until(max(until, story.now))
+
+
+def play(dice: Random) -> tuple[Story, Policy]:
+    """A dispute in which people do what they may, in any order."""
+    rules = policy(second_person_above=dice.choice([{}, {"EUR": 3_000}]), settle=dice.choice(["at_once", "when_final"]))
+    story = Story(rules, replayed=0)
+    for _ in range(dice.randint(5, 60)):
+        what = dice.random()
+        if what < 0.1:
+            kind, at, data = an_event(dice, story.state, story.now)
+            story.event(kind, at, **data)
+        elif what < 0.4:
+            wait(story, dice.choice([0, 1, 1, 5, 25, 73]))
+        elif (move := a_likely_move(dice, story.state, story.now)) is not None:
+            author, command, fields = move
+            with contextlib.suppress(ChatError):
+                story.did(author, command, **fields)
+    return story, rules
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=50, deadline=None)
+def test_whatever_has_happened_is_played_as_it_was_and_can_be_played_otherwise(dice: Random) -> None:
+    story, rules = play(dice)
+    same = dry_run(story.entries, rules, story.now)
+    assert (same.differences, same.doubtful) == ((), ())
+    times = ("attend_within", "update_within", "offer_expires", "fulfill_within", "confirm_within", "appeal_within")
+    other = changed(**{name: dice.choice(["1s", "1h", "30h", "90h"]) for name in times})
+    assert dry_run(story.entries, other, story.now).dispute == story.state.id
