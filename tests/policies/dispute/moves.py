@@ -207,6 +207,7 @@ RULES_OF_REFUSALS: Final = frozenset(
         "appeal_window",
         "appealed_already",
         "awaiting_fulfillment",
+        "charged_back",
         "ended",
         "escalate_from",
         "frozen",
@@ -217,15 +218,18 @@ RULES_OF_REFUSALS: Final = frozenset(
         "not_claimed",
         "not_escalated",
         "not_withdrawn",
+        "order_canceled",
         "pending_requests",
         "recused",
         "reopen_once",
         "reopen_window",
         "right_to_be_heard",
         "second_person",
+        "too_early",
+        "window_passed",
     }
 )
-"""Every rule by which a running dispute refuses something."""
+"""Every rule by which something is refused."""
 
 
 def is_explained(error: ChatError) -> bool:
