@@ -356,6 +356,17 @@ async def test_two_agents_who_claim_at_once_do_not_both_get_the_case(
         await do(winner, "agent.leave", case)
 
 
+async def test_what_was_superseded_meanwhile_is_a_conflict_with_what_there_is(
+    case: Case, buyer: Peer, seller: Peer
+) -> None:
+    first = await do(seller, "proposal.make", case, resolution="replacement")
+    second = await do(seller, "proposal.make", case, resolution="full_refund")
+    refusal = await buyer.refusal("proposal.accept", "conflict", room=case.room, proposal=first["seq"])
+    assert [each["proposal"] for each in refusal["details"]["offers"]] == [second["seq"]]
+    await seller.refusal("proposal.accept", "forbidden", room=case.room, proposal=second["seq"])
+    await do(buyer, "proposal.accept", case, proposal=second["seq"])
+
+
 # Retries
 
 
@@ -699,6 +710,15 @@ async def test_a_claim_is_kept_while_the_agent_is_in_the_room(
     await asyncio.sleep(LEASE_S / 2)
     await look()
     assert renewals == known
+
+
+async def test_who_has_the_case_already_may_claim_it_again(dial: Dial, court: Pair, case: Case, buyer: Peer) -> None:
+    agent = await mediated(dial, court[0], case, buyer)
+    before = agent.head(case.room)
+    ack = await do(agent, "agent.join", case, id="again")
+    assert ack == {"type": "ack", "id": "again", "room": case.room}
+    await agent.in_step()
+    assert agent.head(case.room) == before
 
 
 async def test_leaving_gives_the_case_back(dial: Dial, court: Pair, case: Case, buyer: Peer) -> None:
