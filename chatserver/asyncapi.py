@@ -262,7 +262,7 @@ def _limits(settings: Settings) -> str:
         ("frame", f"{settings.frame_bytes} bytes", "close 1009"),
         ("message", f"{settings.message_chars} characters", "`too_large`"),
         (
-            "messages of a user",
+            "messages, and commands to disputes, of a user",
             f"{settings.messages_per_s:g} a second, {settings.message_burst} at once",
             "`rate_limited`",
         ),
