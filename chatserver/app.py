@@ -19,6 +19,7 @@ from chatserver.clock import ShiftedClock
 from chatserver.database import mongo_config
 from chatserver.disputes.desk import DISPUTE_ID_CHARS, Desk
 from chatserver.disputes.ledger import Ledger
+from chatserver.evidence.office import evidence_office
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.hub.endpoint import Endpoint
@@ -50,6 +51,7 @@ from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
 from storage.sandbox import SandboxClock
+from storage.unread import Unread
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -122,6 +124,19 @@ class _Parts:
             observer=DeskMetrics(self.metrics),
         )
         self.webhooks = webhook_desk(settings, self.database, self.clock)
+        self.office = evidence_office(
+            settings,
+            self.database,
+            self.log,
+            self.rooms,
+            self.disputes,
+            self.desk,
+            clock=self.clock,
+            salt=self.salts,
+            announce=self._announce,
+            rules=self.policy.evidence,
+            swapped=self.metrics.evidence_swapped.inc,
+        )
         self.services = Services(
             settings=settings,
             version=version("dispute-chat-server"),
@@ -141,6 +156,9 @@ class _Parts:
             desk=self.desk,
             audit=self.audit,
             webhooks=self.webhooks,
+            evidence=self.office.known,
+            intake=self.office.intake,
+            custody=self.office.custody,
         )
 
     @asynccontextmanager
@@ -168,6 +186,7 @@ class _Parts:
                 disputes=self.disputes,
                 claims=self.claims,
                 audit=self.audit,
+                unread=Unread(self.database, timedelta(seconds=self.settings.unread_after_s)),
                 auth=self.auth,
             )
         )
@@ -180,6 +199,7 @@ class _Parts:
             await hub.stop()
             await self.auth.close()
             await self.webhooks.close()
+            await self.office.store.close()
             await close_redis(self.redis)
             await self.database.close()
             self.tracing.close()

@@ -21,7 +21,7 @@ from chatserver.settings import Settings
 
 PREFIX: Final = "CHATSERVER_"
 CONFIG_VARIABLE: Final = "CHATSERVER_CONFIG"
-FROM_FILES: Final = frozenset({"jwt_secret", "mongo_url", "redis_url"})
+FROM_FILES: Final = frozenset({"jwt_secret", "mongo_url", "redis_url", "s3_access_key", "s3_secret_key"})
 DEFAULT: Final = "default"
 HIDDEN: Final = "********"
 

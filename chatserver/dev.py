@@ -58,6 +58,8 @@ DEV_DEFAULTS: Final[Mapping[str, Any]] = {
     "webhook_private_targets": True,
 }
 """Instead of the settings' own defaults; the environment is stronger."""
+ANY_KEY: Final = SecretStr("development")
+"""The embedded store takes any credentials."""
 
 Say = Callable[[str], None]
 
@@ -145,6 +147,7 @@ def _start_services(settings: Settings, lock: int, services: list[Service], say:
             "mongo_url": SecretStr(mongod.url),
             "redis_url": SecretStr(valkey.url),
             "s3_url": settings.s3_url or services[-1].url,
+            **({} if settings.s3_url else {"s3_path_style": True, "s3_access_key": ANY_KEY, "s3_secret_key": ANY_KEY}),
         }
     )
 

@@ -278,7 +278,7 @@ class DisputeAgent(Frame):
 
 
 class DisputeRequest(Frame):
-    """Evidence that an agent asked for, of one of the ``kinds`` (none: of any). ``met``: it came, or nobody waits for it
+    """Evidence that an agent asked for, of one of the ``kinds`` (none: any). ``met``: it came, or nobody waits for it
     any more."""
 
     seq: int

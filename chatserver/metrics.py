@@ -113,6 +113,8 @@ class Metrics:
         self._http_seconds = self._histogram(
             "http_seconds", "Time to answer an HTTP request.", LATENCY_BUCKETS, ("method", "route")
         )
+        swapped = "Evidence that could not be given out: what is stored is not what was sealed."
+        self.evidence_swapped = self._counter("evidence_swapped", swapped)
         self._auth_failures = self._counter("auth_failures", "Credentials that were refused, by reason.", ("reason",))
 
     def closed(self, code: int) -> None:

@@ -43,7 +43,18 @@ class Settings(BaseModel):
         SecretStr(""), description="redis://, rediss://, redis+sentinel:// or redis+cluster:// URL."
     )
     redis_prefix: str = Field("chat", description="Prefix of every Redis key and channel.")
-    s3_url: str = Field("", description="Endpoint of the S3-compatible store; empty for AWS.")
+    s3_url: str = Field("", description="Endpoint of the S3-compatible store for evidence; empty for AWS.")
+    s3_bucket: str = Field(
+        "dispute-evidence", min_length=3, max_length=63, description="Bucket that evidence is kept in."
+    )
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+    s3_path_style: bool = Field(False, description="Bucket in the path of the URL: for most stores that are not AWS.")
+    s3_access_key: SecretStr = Field(
+        SecretStr(""), description="Access key; empty: boto3's chain (environment, files, the machine's role)."
+    )
+    s3_secret_key: SecretStr = Field(SecretStr(""), description="Secret key, with the access key.")
+    s3_timeout_s: float = Field(10.0, gt=0, description="Longest wait for an answer of the store.")
+    scanner_url: str = Field("", description="clamd: tcp://host:port or unix:///path; empty: files are not scanned.")
 
     # Who may come in
     jwt_secret: SecretStr = Field(SecretStr(""), description="Shared secret of HS256 tokens, 32 bytes or more.")
@@ -66,7 +77,9 @@ class Settings(BaseModel):
     frame_bytes: int = Field(32 * 1024, ge=1024, description="Largest WebSocket frame; more closes with 1009.")
     http_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest HTTP request body.")
     message_chars: int = Field(4000, ge=1, description="Longest message text, in characters.")
-    messages_per_s: float = Field(5.0, gt=0, description="Messages a second per user, sustained.")
+    messages_per_s: float = Field(
+        5.0, gt=0, description="Messages, and commands to disputes, a second per user, sustained."
+    )
     message_burst: int = Field(10, ge=1, description="Messages per user at once.")
     commands_per_s: float = Field(20.0, gt=0, description="Other commands a second per connection, sustained.")
     command_burst: int = Field(60, ge=1, description="Other commands per connection at once.")
@@ -142,6 +155,9 @@ class Settings(BaseModel):
     )
     webhook_ca_file: Path | None = Field(
         None, description="PEM file of certificate authorities that webhooks trust beside the well-known ones."
+    )
+    unread_after_s: float = Field(
+        60.0, gt=0, description="How long a message may be unread before participant.unread is told; on all processes."
     )
     webhook_every_s: float = Field(0.5, gt=0, description="Pause between a worker's looks for events to send.")
     webhook_timeout_s: float = Field(15.0, gt=0, le=120, description="Longest attempt to deliver an event.")

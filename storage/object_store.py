@@ -7,11 +7,12 @@ there are few: a slow store then holds up evidence and nothing else.
 
 import asyncio
 import base64
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -104,32 +105,32 @@ class ObjectStore:
     def __init__(self, config: ObjectStoreConfig, page: int = PAGE) -> None:
         self._bucket = config.bucket
         self._page = page
+        self._config = config
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
-        # Of one's own, because the default session is shared and is not safe to be made in several threads.
-        self._s3: Any = boto3.session.Session().client(
-            "s3",
-            endpoint_url=config.endpoint or None,
-            region_name=config.region,
-            aws_access_key_id=config.access_key,
-            aws_secret_access_key=config.secret_key,
-            config=Config(
-                # With a custom endpoint boto3 may otherwise presign in the old way, which binds no headers.
-                signature_version="s3v4",
-                s3={"addressing_style": "path" if config.path_style else "auto"},
-                connect_timeout=config.timeout_s,
-                read_timeout=config.timeout_s,
-                retries={"mode": "standard", "total_max_attempts": 2},
-                max_pool_connections=THREADS,
-                # Other stores than AWS do not know the checksums that boto3 adds by itself.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._making = threading.Lock()
+        self._made: Any = None
+
+    def _client(self) -> Any:
+        """boto3's client, which may be used by several threads but not made by them. Making it takes a third of a
+        second, so that is done when it is first needed, and in a thread."""
+        with self._making:
+            if self._made is None:
+                config = self._config
+                self._made = boto3.session.Session().client(
+                    "s3",
+                    endpoint_url=config.endpoint,
+                    region_name=config.region,
+                    aws_access_key_id=config.access_key,
+                    aws_secret_access_key=config.secret_key,
+                    config=_boto_config(config),
+                )
+        return self._made
 
     async def close(self) -> None:
         """Let go of connections and threads."""
         await asyncio.to_thread(self._threads.shutdown)
-        self._s3.close()
+        if self._made is not None:
+            self._made.close()
 
     # Requests for clients
 
@@ -167,48 +168,54 @@ class ObjectStore:
     async def _sign(self, operation: str, key: str, arguments: dict[str, Any], expires_s: int) -> str:
         # In a thread as well: the credentials may have to be fetched first.
         parameters = {"Bucket": self._bucket, "Key": key, **arguments}
-        sign = partial(self._s3.generate_presigned_url, operation, parameters, ExpiresIn=expires_s)
-        return str(await self._call(sign))
+        signed = await self._run(lambda s3: s3.generate_presigned_url(operation, parameters, ExpiresIn=expires_s))
+        return str(signed)
 
     # Uploads in parts
 
     async def begin_parts(self, key: str, content_type: str) -> str:
         """Begin an upload in parts. Returns the store's name for it."""
-        answer = await self._call(
-            lambda: self._s3.create_multipart_upload(Bucket=self._bucket, Key=key, ContentType=content_type)
-        )
+        answer = await self._ask("create_multipart_upload", Key=key, ContentType=content_type)
         return str(answer["UploadId"])
 
     async def parts(self, key: str, upload: str) -> list[StoredPart] | None:
         """The parts that have arrived, by number; None when there is no such upload (any more)."""
 
-        def read() -> list[StoredPart]:
-            pages = self._s3.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
+        def read(s3: Any) -> list[StoredPart]:
+            pages = s3.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
             return [
                 StoredPart(part["PartNumber"], part["Size"], part["ETag"])
                 for page in pages
                 for part in page.get("Parts", ())
             ]
 
-        return await self._find(read)
+        try:
+            return await self._run(read)
+        except ObjectGone:
+            return None
 
     async def join_parts(self, key: str, upload: str, parts: Sequence[StoredPart]) -> bool:
         """Make an object of the parts. False when there is no such upload (any more)."""
-        listed = [{"PartNumber": part.number, "ETag": part.etag} for part in parts]
-
-        join = partial(self._s3.complete_multipart_upload, Bucket=self._bucket, Key=key, UploadId=upload)
-        return await self._find(partial(join, MultipartUpload={"Parts": listed})) is not None
+        listed = {"Parts": [{"PartNumber": part.number, "ETag": part.etag} for part in parts]}
+        try:
+            await self._ask("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload=listed)
+        except ObjectGone:
+            return False
+        return True
 
     async def abandon_parts(self, key: str, upload: str) -> None:
-        """Drop an upload in parts, and what has arrived of it."""
-        await self._find(partial(self._s3.abort_multipart_upload, Bucket=self._bucket, Key=key, UploadId=upload))
+        """Drop an upload in parts, and what has arrived of it; one that is not there (any more) is no error."""
+        with contextlib.suppress(ObjectGone):
+            await self._ask("abort_multipart_upload", Key=key, UploadId=upload)
 
     # Objects
 
     async def look(self, key: str) -> StoredObject | None:
         """What is kept under a key; None for nothing."""
-        answer = await self._find(partial(self._s3.head_object, Bucket=self._bucket, Key=key))
-        return None if answer is None else _stored(key, answer)
+        try:
+            return _stored(key, await self._ask("head_object", Key=key))
+        except ObjectGone:
+            return None
 
     async def fetch(self, stored: StoredObject, path: Path) -> None:
         """Write the object to a file, in bounded memory.
@@ -217,8 +224,8 @@ class ObjectStore:
             ObjectChanged: it is another one by now, or of another size than it said.
         """
 
-        def read() -> None:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=stored.key, IfMatch=stored.etag)
+        def read(s3: Any) -> None:
+            answer = s3.get_object(Bucket=self._bucket, Key=stored.key, IfMatch=stored.etag)
             written = 0
             with path.open("wb") as file:
                 for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
@@ -229,13 +236,11 @@ class ObjectStore:
             if written != stored.size:
                 raise ObjectChanged
 
-        await self._call(read)
+        await self._run(read)
 
     async def put(self, key: str, content: bytes, content_type: str) -> StoredObject:
         """Keep something that the server made itself."""
-        answer = await self._call(
-            lambda: self._s3.put_object(Bucket=self._bucket, Key=key, Body=content, ContentType=content_type)
-        )
+        answer = await self._ask("put_object", Key=key, Body=content, ContentType=content_type)
         return StoredObject(key, len(content), answer["ETag"], answer.get("VersionId"))
 
     async def seal(self, stored: StoredObject, key: str) -> StoredObject:
@@ -244,64 +249,47 @@ class ObjectStore:
         Raises:
             ObjectChanged: it is not.
         """
-
-        def copy() -> StoredObject:
-            answer = self._s3.copy_object(
-                Bucket=self._bucket,
-                Key=key,
-                CopySource={"Bucket": self._bucket, "Key": stored.key},
-                CopySourceIfMatch=stored.etag,
-            )
-            return StoredObject(key, stored.size, answer["CopyObjectResult"]["ETag"], answer.get("VersionId"))
-
-        return await self._call(copy)
+        source = {"Bucket": self._bucket, "Key": stored.key}
+        answer = await self._ask("copy_object", Key=key, CopySource=source, CopySourceIfMatch=stored.etag)
+        return StoredObject(key, stored.size, answer["CopyObjectResult"]["ETag"], answer.get("VersionId"))
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error."""
         for start in range(0, len(keys), self._page):
-            batch = {"Objects": [{"Key": key} for key in keys[start : start + self._page]], "Quiet": True}
-            answer = await self._call(partial(self._s3.delete_objects, Bucket=self._bucket, Delete=batch))
+            named = [{"Key": key} for key in keys[start : start + self._page]]
+            answer = await self._ask("delete_objects", Delete={"Objects": named, "Quiet": True})
             if answer.get("Errors"):
                 raise Unavailable("The store did not delete everything.")
 
     async def listing(self, prefix: str) -> AsyncIterator[StoredObject]:
         """All objects under a prefix, in the order of their keys, in bounded memory."""
-        after: str | None = None
+        place: dict[str, str] = {}
         while True:
-            place = {"MaxKeys": self._page} | ({} if after is None else {"StartAfter": after})
-            answer = await self._call(partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **place))
+            answer = await self._ask("list_objects_v2", Prefix=prefix, MaxKeys=self._page, **place)
             for found in answer.get("Contents", ()):
-                after = found["Key"]
+                place = {"StartAfter": found["Key"]}
                 yield StoredObject(found["Key"], found["Size"], found["ETag"], None, found["LastModified"])
             if not answer.get("IsTruncated"):
                 return
 
     async def ensure_bucket(self) -> None:
         """Make the bucket if it is missing; for development instances and tests."""
-
-        def ensure() -> None:
-            try:
-                self._s3.head_bucket(Bucket=self._bucket)
-            except ClientError as error:
-                if _code(error) not in _GONE:
-                    raise
-                self._s3.create_bucket(Bucket=self._bucket)
-
-        await self._call(ensure)
-
-    async def _find(self, work: Callable[[], T]) -> T | None:
-        """Run boto3 in a thread; None when what is asked for is not there."""
         try:
-            return await self._call(work)
+            await self._ask("head_bucket")
         except ObjectGone:
-            return None
+            await self._ask("create_bucket")
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        """Run boto3 in a thread."""
+    async def _ask(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        """One operation on the bucket."""
+        answer: Mapping[str, Any] = await self._run(lambda s3: getattr(s3, operation)(Bucket=self._bucket, **arguments))
+        return answer
+
+    async def _run(self, work: Callable[[Any], T]) -> T:
+        """Use boto3 in a thread."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(self._client()))
         except ClientError as error:
-            code = _code(error)
+            code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _GONE:
                 raise ObjectGone from error
             if code in _CHANGED:
@@ -313,9 +301,20 @@ class ObjectStore:
             raise Unavailable("The store for evidence does not answer.", retry_after_ms=2000) from error
 
 
+def _boto_config(config: ObjectStoreConfig) -> Config:
+    return Config(
+        # With a custom endpoint boto3 may otherwise presign in the old way, which binds no headers.
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if config.path_style else "auto"},
+        connect_timeout=config.timeout_s,
+        read_timeout=config.timeout_s,
+        retries={"mode": "standard", "total_max_attempts": 2},
+        max_pool_connections=THREADS,
+        # Other stores than AWS do not know the checksums that boto3 adds by itself.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
 def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:
     return StoredObject(key, answer["ContentLength"], answer["ETag"], answer.get("VersionId"), answer["LastModified"])
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -14,6 +14,7 @@ One shard holds all of a room, so that everything on the way of a message touche
   room is on one shard. head, read_after, read_before, find and erase name one room: one shard. ``heads`` goes to the
   shards that own the rooms; while MongoDB cannot do a DISTINCT_SCAN under a shard filter (before 8.1), it reads the
   index keys of the whole rooms there, and is better replaced by one ``head`` for each room.
+* ``evidence``: {_id: 1}. It is asked for by id, and by room where a page of evidence is shown; no message needs it.
 * ``rooms`` and ``cursors``: shard key {_id: 1} (a cursor's id begins with its room). ``Rooms.facts``,
   ``Cursors.advance``, ``of_room`` name ids: one shard each. ``Rooms.of_user`` asks all shards; it is not on the way of
   a message.
@@ -131,6 +132,7 @@ _DISPUTE: Final = _object(
 _OUTBOX: Final = _object(
     {"_id": _ID, "dispute": _ID, "n": _COUNT, "type": _ID, "data": {"bsonType": "object"}, "at": _DATE}
 )
+_UNREAD: Final = _object({"_id": _ID, "marked_at": _DATE})
 _WEBHOOK: Final = _object(
     {
         "_id": _ID,
@@ -163,6 +165,19 @@ _API_KEY: Final = _object({"_id": _ID, "name": _TEXT, "scopes": {"bsonType": "ar
 _REVOCATION: Final = _object({"_id": _ID, "at": _DATE})
 _LEASE: Final = _object({"_id": _ID, "holder": _ID, "expires_at": _DATE})
 
+_EVIDENCE: Final = _object(
+    {
+        "_id": _ID,
+        "room": _ID,
+        "uploader": _PERSON,
+        "role": _one_of(Role),
+        "said": _object({"sha256": _ID, "size": _COUNT}),
+        "state": _ID,
+        "announced_at": _DATE,
+        "touched_at": _DATE,
+    }
+)
+
 COLLECTIONS: Final = (
     _Collection(
         "entries",
@@ -176,7 +191,6 @@ COLLECTIONS: Final = (
             # A user's rooms, newest first: one index for each side, merged.
             IndexModel([("buyer.id", ASCENDING), ("created_at", DESCENDING), ("_id", ASCENDING)], name="buyer"),
             IndexModel([("seller.id", ASCENDING), ("created_at", DESCENDING), ("_id", ASCENDING)], name="seller"),
-            IndexModel([("order_id", ASCENDING)], name="order"),
         ),
         _ROOM,
     ),
@@ -218,6 +232,12 @@ COLLECTIONS: Final = (
         ),
         _OUTBOX,
     ),
+    _Collection(
+        "unread",
+        # Rooms with a message that somebody may not have read, by when to look. Of others the index holds nothing.
+        (IndexModel([("due_at", ASCENDING)], name="due", partialFilterExpression={"due_at": {"$exists": True}}),),
+        _UNREAD,
+    ),
     _Collection("webhooks", validator=_WEBHOOK),
     _Collection(
         "webhook_streams",
@@ -248,6 +268,18 @@ COLLECTIONS: Final = (
             IndexModel([("expires_at", ASCENDING)], name="expiry", expireAfterSeconds=0),
         ),
         _AUDIT,
+    ),
+    _Collection(
+        "evidence",
+        (
+            # A room's evidence in order, and how much of it each side has.
+            IndexModel([("room", ASCENDING), ("state", ASCENDING), ("announced_at", ASCENDING)], name="room"),
+            # What was begun and not finished, the longest first.
+            IndexModel([("state", ASCENDING), ("touched_at", ASCENDING)], name="unfinished"),
+            # The same bytes in other places.
+            IndexModel([("said.sha256", ASCENDING)], name="sha256"),
+        ),
+        _EVIDENCE,
     ),
     _Collection("cursors", validator=_CURSOR),
     _Collection("api_keys", validator=_API_KEY),

@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from chatserver import asyncapi
-from chatserver.http import disputes, docs, health, orders, rooms, sandbox, transcript, webhooks
+from chatserver.http import disputes, docs, evidence, health, orders, rooms, sandbox, transcript, webhooks
 from chatserver.http.exchange import Exchange
 from chatserver.http.problems import Problem, on_chat_error, on_http_error, on_validation_error
 from chatserver.http.services import Services
@@ -65,14 +65,14 @@ def create_api(services: Services, lifespan: Lifespan | None = None, routes: Seq
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
-                allow_methods=["GET", "POST", "PUT"],
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"],
                 expose_headers=["Retry-After", "X-Request-Id"],
                 max_age=3600,
             ),
         ],
     )
-    for part in (orders, disputes, rooms, transcript, webhooks, health):
+    for part in (orders, disputes, rooms, evidence, transcript, webhooks, health):
         api.include_router(part.router(services))
     if settings.sandbox:
         api.include_router(sandbox.router(services))

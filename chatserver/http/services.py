@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from chatserver.access import Authenticator
 from chatserver.clock import Clock
 from chatserver.disputes.desk import Desk
+from chatserver.evidence.custody import Custody
+from chatserver.evidence.intake import Intake
 from chatserver.metrics import Metrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
@@ -16,6 +18,7 @@ from policies.entry import Entry
 from storage.audit import Audit
 from storage.cursors import Cursors
 from storage.disputes import Disputes
+from storage.evidence import EvidenceStore
 from storage.orders import Orders
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -54,3 +57,6 @@ class Services:
     desk: Desk
     audit: Audit
     webhooks: WebhookDesk
+    evidence: EvidenceStore
+    intake: Intake
+    custody: Custody

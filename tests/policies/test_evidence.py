@@ -128,9 +128,9 @@ def test_a_kind_may_be_left_out_by_the_operator() -> None:
 
 def test_a_side_and_a_person_have_their_limits() -> None:
     check(added=2, pending=1)
-    for counts, rule in (({"added": 3}, "evidence_limit"), ({"pending": 2}, "uploads_pending")):
+    for added, pending, rule in ((3, 0, "evidence_limit"), (0, 2, "uploads_pending")):
         with pytest.raises(Refused) as refused:
-            check(**counts)
+            check(added=added, pending=pending)
         assert refused.value.details["rule"] == rule
 
 

@@ -18,6 +18,7 @@ from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier, mint
 from chatserver.disputes.desk import Desk
 from chatserver.disputes.ledger import Ledger
+from chatserver.evidence.office import evidence_office
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.metrics import Metrics
@@ -216,6 +217,19 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         announce=announce,
     )
     webhooks = webhook_desk(settings, database, clock)
+    office = evidence_office(
+        settings,
+        database,
+        log,
+        rooms,
+        disputes,
+        desk,
+        clock=clock,
+        salt=salt,
+        announce=announce,
+        rules=policy.evidence,
+        swapped=metrics.evidence_swapped.inc,
+    )
     services = Services(
         settings=settings,
         version="0.0.0",
@@ -235,8 +249,12 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         desk=desk,
         audit=Audit(database),
         webhooks=webhooks,
+        evidence=office.known,
+        intake=office.intake,
+        custody=office.custody,
     )
     yield Backstage(services, clock, watch, keys, revocations, announced)
+    await office.store.close()
     await webhooks.close()
     await desk.close()
     await commit.close()

@@ -1,0 +1,147 @@
+"""Giving sealed evidence out, and taking it back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+
+from chatserver.clock import Clock
+from chatserver.evidence.intake import THUMBNAIL_TYPE
+from chatserver.evidence.register import Register
+from policies.errors import Conflict, Forbidden, NotFound
+from policies.evidence import EvidenceId, EvidenceRules, safe_filename
+from policies.instant import instant
+from policies.vocabulary import STAFF, Role, UserId
+from storage.evidence import Evidence, EvidenceState, EvidenceStore
+from storage.object_store import ObjectStore, SignedRequest
+
+_FULL_VIEW: Final = STAFF | {Role.SYSTEM}
+"""Who sees originals, and what was withdrawn: staff, and the marketplace's back end (which reads as ``system``)."""
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a reader may download until a time. ``original``: as it was uploaded, not a copy without metadata."""
+
+    expires_at: datetime
+    file: SignedRequest
+    thumbnail: SignedRequest | None
+    original: bool
+
+
+class Custody:
+    """Gives evidence out, and lets its uploader take it back.
+
+    Args:
+        store: keeps the objects.
+        known: keeps what is known of them.
+        register: writes the entries.
+        rules: the limits in force.
+        swapped: is told of evidence whose object is not the sealed one any more.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        known: EvidenceStore,
+        register: Register,
+        rules: EvidenceRules,
+        clock: Clock,
+        swapped: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._known = known
+        self._register = register
+        self._rules = rules
+        self._clock = clock
+        self._swapped = swapped
+
+    async def find(self, evidence: EvidenceId) -> Evidence:
+        """A piece of evidence, whoever may see it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        known = await self._known.get(evidence)
+        if known is None:
+            raise NotFound("There is no such evidence.")
+        return known
+
+    async def give(self, evidence: Evidence, reader: UserId | None, role: Role) -> Given:
+        """Sign downloads for a reader who may see the room.
+
+        Raises:
+            NotFound: the reader may not see it: it was withdrawn, or is not sealed.
+            Conflict: ``details["state"]``: what there is to download is not what was sealed, or is gone.
+        """
+        own = reader == evidence.uploader
+        if evidence.state is EvidenceState.DELETED:
+            raise Conflict("The time for which this evidence is kept is over.", details={"state": "deleted"})
+        hidden = evidence.state is not EvidenceState.SEALED or evidence.withdrawn_at is not None
+        if hidden and not own and role not in _FULL_VIEW:
+            raise NotFound("There is no such evidence.")
+        if evidence.original is None:
+            raise Conflict("This evidence is not sealed yet.", details={"state": evidence.state.value})
+        await self._require_sealed(evidence)
+        original = own or role in _FULL_VIEW or evidence.shown is None
+        key = evidence.original.key if original else evidence.shown
+        assert key is not None
+        expires_s = int(self._rules.download_expires.total_seconds())
+        file = await self._store.sign_get(
+            key,
+            content_type=evidence.media_type.value,
+            disposition=attachment(safe_filename(evidence.said.filename, evidence.media_type)),
+            expires_s=expires_s,
+            version=evidence.original.version if original else None,
+        )
+        thumbnail = None
+        if evidence.thumbnail is not None:
+            thumbnail = await self._store.sign_get(
+                evidence.thumbnail, content_type=THUMBNAIL_TYPE, disposition="inline", expires_s=expires_s
+            )
+        expires_at = instant(self._clock.now() + timedelta(seconds=expires_s))
+        return Given(expires_at, file, thumbnail, original)
+
+    async def withdraw(self, evidence: Evidence, uploader: UserId, reason: str) -> Evidence:
+        """Hide evidence from the other party. Doing it again changes nothing.
+
+        Raises:
+            Forbidden: it is somebody else's.
+            Conflict: it is not sealed.
+            ChatError: what the rules of the dispute or the room say.
+        """
+        if evidence.uploader != uploader:
+            raise Forbidden("Only who added evidence may withdraw it.")
+        if evidence.state is not EvidenceState.SEALED:
+            raise Conflict("This evidence is not sealed.", details={"state": evidence.state.value})
+        if evidence.withdrawn_at is not None:
+            return evidence
+        await self._register.withdrawn(evidence, reason)
+        now = self._clock.now()
+        withdrawn = evidence.now(EvidenceState.SEALED, now, withdrawn_at=instant(now))
+        if await self._known.advance(evidence, withdrawn):
+            return withdrawn
+        return await self.find(evidence.id)
+
+    async def _require_sealed(self, evidence: Evidence) -> None:
+        """Check that what is there now is what was sealed."""
+        assert evidence.original is not None
+        found = await self._store.look(evidence.original.key)
+        if found is not None and (found.size, found.etag) == (evidence.original.size, evidence.original.etag):
+            return
+        self._swapped()
+        what = "gone" if found is None else "changed"
+        logger.error("evidence_swapped", evidence=evidence.id, room=evidence.room, what=what)
+        message = "This evidence cannot be shown: what is stored is not what was sealed."
+        raise Conflict(message, details={"state": what})
+
+
+def attachment(filename: str) -> str:
+    """A ``Content-Disposition`` that saves under a name of any script (RFC 6266, RFC 8187)."""
+    plain = filename.encode("ascii", "replace").decode().replace("?", "_").replace('"', "_")
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

@@ -1,0 +1,338 @@
+"""Taking evidence in: announced, uploaded by the client itself, looked at, sealed.
+
+Nothing that the uploader says is believed. The bytes are read back from the store, hashed and looked at, and exactly
+the object that was looked at is copied to where no signed upload reaches. Each step leaves a state behind from which
+anybody can go on, so a crash loses nothing, and doing a step twice does nothing twice.
+"""
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, NoReturn
+
+import structlog
+
+from chatserver.clock import Clock
+from chatserver.evidence.examination import Examined, Rejected, Wanted
+from chatserver.evidence.examiner import Examiner
+from chatserver.evidence.register import Register
+from chatserver.evidence.scanner import Scanner, ScannerAway
+from policies.dispute.state import EvidenceRequest
+from policies.errors import ChatError, Conflict, NotFound, Refused, Unavailable
+from policies.evidence import Announcement, EvidenceId, EvidenceRules, check_announcement, may_add
+from policies.instant import instant
+from policies.room import RoomFacts, dispute_of
+from policies.vocabulary import EvidenceKind, Role, UserId
+from storage.disputes import Disputes
+from storage.evidence import Evidence, EvidenceState, EvidenceStore, Seen
+from storage.object_store import ObjectChanged, ObjectStore, SignedRequest, StoredObject
+
+INCOMING: Final = "incoming"
+SEALED: Final = "sealed"
+SHOWN: Final = "shown"
+THUMBNAILS: Final = "thumbnails"
+PREFIXES: Final = (INCOMING, SEALED, SHOWN, THUMBNAILS)
+THUMBNAIL_TYPE: Final = "image/webp"
+
+logger = structlog.stdlib.get_logger(__name__)
+
+
+def object_key(prefix: str, evidence: Evidence) -> str:
+    """Where an object of a piece of evidence is kept."""
+    return f"{prefix}/{evidence.room}/{evidence.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """How a client uploads: one request, or those of ``parts`` by number that have not arrived yet."""
+
+    expires_at: datetime
+    whole: SignedRequest | None = None
+    parts: Mapping[int, SignedRequest] | None = None
+
+
+class Intake:
+    """Takes evidence in.
+
+    Args:
+        store: keeps the objects.
+        known: keeps what is known of them.
+        disputes: says what evidence was asked for.
+        register: writes the entries.
+        examiner: looks at files.
+        scanner: looks for what is harmful; None: nobody does.
+        rules: the limits in force.
+        new_id: gives a fresh id at each call.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        known: EvidenceStore,
+        disputes: Disputes,
+        register: Register,
+        examiner: Examiner,
+        scanner: Scanner | None,
+        rules: EvidenceRules,
+        clock: Clock,
+        new_id: Callable[[], EvidenceId],
+    ) -> None:
+        self._store = store
+        self._known = known
+        self._disputes = disputes
+        self._register = register
+        self._examiner = examiner
+        self._scanner = scanner
+        self._rules = rules
+        self._clock = clock
+        self._new_id = new_id
+
+    async def announce(
+        self, facts: RoomFacts, uploader: UserId, name: str, role: Role, said: Announcement
+    ) -> tuple[Evidence, Upload]:
+        """Take an announcement, and sign the upload.
+
+        Raises:
+            Forbidden, RoomClosed: as ``policies.evidence.may_add``.
+            BadRequest, TooLarge, Refused: as ``policies.evidence.check_announcement``.
+            Unavailable: the database or the store does not answer.
+        """
+        may_add(facts, role)
+        added, pending = await self._known.counts(facts.id, role, uploader)
+        media_type = check_announcement(said, self._rules, added=added, pending=pending)
+        now = instant(self._clock.now())
+        evidence = Evidence(
+            id=self._new_id(),
+            room=facts.id,
+            dispute=dispute_of(facts),
+            uploader=uploader,
+            uploader_name=name,
+            role=role,
+            said=said,
+            media_type=media_type,
+            state=EvidenceState.ANNOUNCED,
+            announced_at=now,
+            touched_at=now,
+        )
+        if said.size >= self._rules.parts_from:
+            upload = await self._store.begin_parts(object_key(INCOMING, evidence), media_type.value)
+            evidence = evidence.now(EvidenceState.ANNOUNCED, now, upload=upload)
+        await self._known.add(evidence)
+        return evidence, await self._sign(evidence)
+
+    async def resume(self, evidence: EvidenceId, uploader: UserId) -> tuple[Evidence, Upload]:
+        """Sign the upload anew; of one in parts, those that have not arrived.
+
+        Raises:
+            NotFound: there is no such evidence of this user.
+            Conflict: it is not being uploaded any more.
+        """
+        known = await self._own(evidence, uploader)
+        if known.state is not EvidenceState.ANNOUNCED:
+            raise Conflict("This upload is over.", details={"state": known.state.value})
+        return known, await self._sign(known)
+
+    async def complete(self, evidence: EvidenceId, uploader: UserId) -> Evidence:
+        """Look at what was uploaded, and seal it.
+
+        Returns:
+            The evidence: sealed, or quarantined while the scanner does not answer.
+
+        Raises:
+            NotFound: there is no such evidence of this user, or its time was up.
+            Refused: ``rule`` ``not_uploaded``: try again when it is; any other: it is not taken and nothing is kept.
+            Unavailable: the same may be called again.
+        """
+        known = await self._own(evidence, uploader)
+        if known.state is EvidenceState.ANNOUNCED:
+            try:
+                return await self.take(known)
+            except (Refused, Unavailable):
+                # Perhaps because the same call came twice, and the other one was faster.
+                known = await self._own(evidence, uploader)
+                if known.state in (EvidenceState.ANNOUNCED, EvidenceState.REFUSED):
+                    raise
+        if known.state is EvidenceState.SEALING:
+            return await self.finish(known)
+        if known.state is EvidenceState.REFUSED:
+            raise Refused("This file was not taken.", details={"rule": known.rule})
+        if known.state in (EvidenceState.ABANDONED, EvidenceState.DELETED):
+            raise NotFound("There is no such evidence.")
+        return known
+
+    async def take(self, evidence: Evidence) -> Evidence:
+        """Look at an announced or quarantined file; seal it, or let it wait in quarantine. Raises as ``complete``."""
+        stored = await self._arrived(evidence)
+        if stored.size != evidence.said.size:
+            await self._refuse(evidence, "wrong_size", f"The file has {stored.size} bytes, not {evidence.said.size}.")
+        with tempfile.TemporaryDirectory(prefix="evidence-") as name:
+            folder = Path(name)
+            try:
+                await self._store.fetch(stored, folder / "file")
+            except ObjectChanged:
+                await self._refuse(evidence, "changed", "The file was replaced while it was looked at.")
+            examined = await self._look(evidence, folder)
+            if not await self._is_clean(evidence, folder / "file"):
+                if evidence.state is EvidenceState.QUARANTINED:
+                    return evidence
+                return await self._advance(evidence, evidence.now(EvidenceState.QUARANTINED, self._clock.now()))
+            return await self.finish(await self._seal(evidence, stored, examined))
+
+    async def finish(self, evidence: Evidence) -> Evidence:
+        """Write the entry of evidence whose objects are sealed. Raises as ``complete``."""
+        try:
+            seq = await self._register.added(evidence, late=await self._is_late(evidence))
+        except Unavailable:
+            raise
+        except ChatError as refusal:  # the room was closed meanwhile, or the agent has lost the claim
+            rule = str(refusal.details.get("rule", refusal.code.value))
+            await self._refuse(evidence, rule, refusal.message)
+        sealed = await self._advance(evidence, evidence.now(EvidenceState.SEALED, self._clock.now(), seq=seq))
+        await self._store.delete([object_key(INCOMING, evidence)])
+        return sealed
+
+    async def abandon(self, evidence: Evidence) -> None:
+        """Drop an upload that nobody completed."""
+        await self._advance(evidence, evidence.now(EvidenceState.ABANDONED, self._clock.now()))
+        await self._forget_objects(evidence)
+
+    async def _own(self, evidence: EvidenceId, uploader: UserId) -> Evidence:
+        known = await self._known.get(evidence)
+        if known is None or known.uploader != uploader:
+            raise NotFound("There is no such evidence.")
+        return known
+
+    async def _sign(self, evidence: Evidence) -> Upload:
+        key, said = object_key(INCOMING, evidence), evidence.said
+        expires_s = int(self._rules.upload_expires.total_seconds())
+        expires_at = instant(self._clock.now() + timedelta(seconds=expires_s))
+        if evidence.upload is None:
+            signed = await self._store.sign_put(
+                key,
+                content_type=evidence.media_type.value,
+                size=said.size,
+                sha256=bytes.fromhex(said.sha256),
+                expires_s=expires_s,
+            )
+            return Upload(expires_at, whole=signed)
+        arrived = {part.number for part in await self._store.parts(key, evidence.upload) or ()}
+        parts = {}
+        for number in range(1, math.ceil(said.size / self._rules.part_bytes) + 1):
+            if number not in arrived:
+                size = min(self._rules.part_bytes, said.size - (number - 1) * self._rules.part_bytes)
+                parts[number] = await self._store.sign_part(
+                    key, evidence.upload, number, size=size, expires_s=expires_s
+                )
+        return Upload(expires_at, parts=parts)
+
+    async def _arrived(self, evidence: Evidence) -> StoredObject:
+        """What was uploaded."""
+        key = object_key(INCOMING, evidence)
+        if evidence.upload is not None:
+            parts = await self._store.parts(key, evidence.upload)  # None when they were joined before a crash
+            if parts is not None:
+                if sum(part.size for part in parts) < evidence.said.size:
+                    raise _not_uploaded()
+                await self._store.join_parts(key, evidence.upload, parts)
+        stored = await self._store.look(key)
+        if stored is None:
+            raise _not_uploaded()
+        return stored
+
+    async def _look(self, evidence: Evidence, folder: Path) -> Examined:
+        wanted = Wanted(path=folder / "file", folder=folder, media_type=evidence.media_type, pixels=self._rules.pixels)
+        found = await self._examiner.look(wanted)
+        if isinstance(found, Rejected):
+            await self._refuse(evidence, found.rule, found.message)
+        if found.sha256 != evidence.said.sha256:
+            await self._refuse(evidence, "wrong_hash", "The file's SHA-256 is not the one that was announced.")
+        return found
+
+    async def _is_clean(self, evidence: Evidence, path: Path) -> bool:
+        """Whether the scanner says so; False when it does not say anything."""
+        if self._scanner is None:
+            return True
+        try:
+            found = await self._scanner.scan(path)
+        except ScannerAway as away:
+            logger.warning("evidence_waits_for_scanner", evidence=evidence.id, reason=str(away))
+            return False
+        if found is not None:
+            logger.warning("evidence_infected", evidence=evidence.id, room=evidence.room, found=found)
+            await self._refuse(evidence, "infected", "The virus scanner does not let this file pass.")
+        return True
+
+    async def _seal(self, evidence: Evidence, stored: StoredObject, examined: Examined) -> Evidence:
+        try:
+            original = await self._store.seal(stored, object_key(SEALED, evidence))
+        except ObjectChanged:
+            await self._refuse(evidence, "changed", "The file was replaced while it was looked at.")
+        shown = thumbnail = None
+        if examined.shown is not None:
+            shown = object_key(SHOWN, evidence)
+            await self._store.put(shown, examined.shown.read_bytes(), evidence.media_type.value)
+        if examined.thumbnail is not None:
+            thumbnail = object_key(THUMBNAILS, evidence)
+            await self._store.put(thumbnail, examined.thumbnail.read_bytes(), THUMBNAIL_TYPE)
+        seen = Seen(examined.width, examined.height, examined.captured_at, examined.codes)
+        sealing = evidence.now(
+            EvidenceState.SEALING, self._clock.now(), original=original, shown=shown, thumbnail=thumbnail, seen=seen
+        )
+        return await self._advance(evidence, sealing)
+
+    async def _is_late(self, evidence: Evidence) -> bool:
+        """Whether it was asked for, and nothing that fits came in time."""
+        if evidence.dispute is None:
+            return False
+        current = await self._disputes.current(evidence.dispute)
+        requests = current.dispute.requests if current is not None else ()
+        before = [(each.said.kind, each.touched_at) for each in await self._known.of_room(evidence.room)
+                  if each.role is evidence.role]  # fmt: skip
+        return any(
+            was_missed(request, evidence.role, evidence.said.kind, self._clock.now(), before) for request in requests
+        )
+
+    async def _refuse(self, evidence: Evidence, rule: str, message: str) -> NoReturn:
+        # The state first: whoever has sealed it meanwhile needs the objects.
+        await self._advance(evidence, evidence.now(EvidenceState.REFUSED, self._clock.now(), rule=rule))
+        await self._forget_objects(evidence)
+        logger.info("evidence_refused", evidence=evidence.id, room=evidence.room, rule=rule)
+        raise Refused(message, details={"rule": rule})
+
+    async def _forget_objects(self, evidence: Evidence) -> None:
+        if evidence.upload is not None:
+            await self._store.abandon_parts(object_key(INCOMING, evidence), evidence.upload)
+        await self._store.delete([object_key(prefix, evidence) for prefix in PREFIXES])
+
+    async def _advance(self, before: Evidence, after: Evidence) -> Evidence:
+        """Keep the next state. When somebody else did the same step meanwhile, theirs holds."""
+        if await self._known.advance(before, after):
+            return after
+        known = await self._known.get(before.id)
+        if known is None or known.state is not after.state:
+            raise Unavailable("Somebody else is at this evidence right now.", retry_after_ms=500)
+        return known
+
+
+def was_missed(
+    request: EvidenceRequest,
+    side: Role,
+    kind: EvidenceKind,
+    now: datetime,
+    before: list[tuple[EvidenceKind, datetime]],
+) -> bool:
+    """Whether evidence of a kind comes after a request for it was due, and nothing that fits it had come.
+
+    Args:
+        before: kinds and times of what the side had added.
+    """
+    if request.of is not side or (request.kinds and kind not in request.kinds) or now <= request.due_at:
+        return False
+    return not any((not request.kinds or each in request.kinds) and at <= request.due_at for each, at in before)
+
+
+def _not_uploaded() -> Refused:
+    return Refused("The file has not been uploaded yet.", details={"rule": "not_uploaded"})

@@ -1,0 +1,114 @@
+"""Writing in the room's log that evidence was added or withdrawn."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from chatserver.clock import Clock
+from chatserver.disputes.desk import Desk
+from policies.dispute.commands import AddEvidence, WithdrawEvidence
+from policies.entry import Author, Draft, Entry
+from policies.errors import RoomClosed, Unavailable
+from policies.evidence import Added
+from policies.vocabulary import CommandId, EntryKind, RoomId, Seq
+from storage.chain import link
+from storage.client import Session
+from storage.errors import AppendLost, CommandTaken
+from storage.evidence import Evidence
+from storage.room_log import RoomLog
+from storage.rooms import Rooms
+
+ATTEMPTS: Final = 50
+
+
+class Register:
+    """Writes entries about evidence, once each: their command ids follow from the evidence.
+
+    Args:
+        desk: writes to dispute rooms.
+        log: of the order rooms.
+        rooms: says whether one is closed.
+        salt: gives 16 fresh random bytes at each call.
+        announce: told the entries that have become durable.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        log: RoomLog,
+        rooms: Rooms,
+        clock: Clock,
+        salt: Callable[[], bytes],
+        announce: Callable[[Sequence[Entry]], Awaitable[None]],
+    ) -> None:
+        self._desk = desk
+        self._log = log
+        self._rooms = rooms
+        self._clock = clock
+        self._salt = salt
+        self._announce = announce
+
+    async def added(self, evidence: Evidence, *, late: bool) -> Seq:
+        """Say that evidence was verified and sealed. Returns the place of its entry.
+
+        Raises:
+            RoomClosed: it came too late for the room.
+            ChatError: what the rules of the dispute say.
+            Unavailable: the outcome is unknown; the same may be called again.
+        """
+        added = Added(
+            evidence.id,
+            evidence.uploader,
+            evidence.role,
+            evidence.said,
+            evidence.media_type,
+            thumbnail=evidence.thumbnail is not None,
+            late=late,
+        )
+        author, command_id, body = _author(evidence), CommandId(f"evidence:{evidence.id}"), added.body()
+        if evidence.dispute is None:
+            return await self._append(evidence.room, Draft(author, command_id, EntryKind.EVIDENCE_ADDED, body))
+        ran = await self._desk.run(
+            evidence.dispute, AddEvidence(author, command_id, evidence.id, evidence.said.kind, body)
+        )
+        return _place(ran.first)
+
+    async def withdrawn(self, evidence: Evidence, reason: str) -> Seq:
+        """Say that its uploader has withdrawn it. Raises as ``added``."""
+        author, command_id = _author(evidence), CommandId(f"withdrawn:{evidence.id}")
+        if evidence.dispute is None:
+            body: dict[str, Any] = {"evidence": evidence.id} | ({"reason": reason} if reason else {})
+            return await self._append(evidence.room, Draft(author, command_id, EntryKind.EVIDENCE_WITHDRAWN, body))
+        ran = await self._desk.run(evidence.dispute, WithdrawEvidence(author, command_id, evidence.id, reason))
+        return _place(ran.first)
+
+    async def _append(self, room: RoomId, draft: Draft) -> Seq:
+        """Write to an order room, which has no state to decide upon."""
+        for _ in range(ATTEMPTS):
+            head = await self._log.head(room)
+            facts = await self._rooms.facts(room)
+            if facts is None or facts.closed:
+                raise RoomClosed("This room is closed.")
+            entries = link(room, head, [draft], self._clock.now(), self._salt)
+            try:
+                await self._log.append_with(entries, _nothing_else)
+            except CommandTaken:
+                return _place(await self._log.find(room, draft.author.id, draft.command_id))
+            except AppendLost:
+                continue
+            await self._announce(entries)
+            return entries[0].seq
+        raise Unavailable("Too much is written to this room at once.", retry_after_ms=1000)
+
+
+def _author(evidence: Evidence) -> Author:
+    return Author(evidence.uploader, evidence.role, evidence.uploader_name)
+
+
+def _place(entry: Entry | None) -> Seq:
+    if entry is None:
+        raise Unavailable("The first answer cannot be read yet.", retry_after_ms=200)
+    return entry.seq
+
+
+async def _nothing_else(_: Session) -> None:
+    """The entry stands for itself."""
