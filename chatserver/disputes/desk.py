@@ -34,6 +34,8 @@ from storage.orders import Order
 
 ATTEMPTS: Final = 50
 """How often a command may lose against others of the same dispute before it is told to come back."""
+LAG_MAX: Final = 200
+"""A snapshot that so many messages have followed is brought up to date, so that not everybody has to read them all."""
 DISPUTE_ID_CHARS: Final = 20
 
 T = TypeVar("T")
@@ -284,6 +286,8 @@ class Desk:
         current = await self._ledger.disputes.current(dispute)
         if current is None:
             raise NotFound("There is no such dispute.")
+        if current.head.seq - current.saved >= LAG_MAX:
+            await self._ledger.disputes.put_later(current.dispute, current.saved)
         return current
 
     # Events of orders

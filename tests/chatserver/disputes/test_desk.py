@@ -257,6 +257,23 @@ async def test_time_never_goes_back_within_a_dispute(shop: Shop) -> None:
     assert {entry.at for entry in ran.entries} == {NOW}
 
 
+async def test_a_snapshot_that_lags_far_behind_is_brought_up_to_date(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatserver.disputes.desk.LAG_MAX", 3)
+    dispute = await shop.opened()
+    attended = (await shop.say(dispute.id, SELLER)).state
+    for _ in range(2):
+        await shop.chat(dispute.room, BUYER)
+    assert (await shop.desk.state(dispute.id)).seq == 6
+    assert await snapshot(shop, dispute) == attended
+    await shop.chat(dispute.room, BUYER)
+    state = await shop.desk.state(dispute.id)
+    assert await snapshot(shop, dispute) == state
+    assert state.seq == 7
+    assert len((await shop.run(dispute.id, offer(shop))).entries) == 1
+
+
 # Retries
 
 
