@@ -34,7 +34,8 @@ from chatserver.salts import Salts
 from chatserver.settings import Settings
 from chatserver.webhooks.courier import Courier
 from chatserver.webhooks.metrics import CourierMetrics
-from chatserver.webhooks.setup import courier
+from chatserver.webhooks.setup import courier, lookout
+from chatserver.webhooks.unread import UnreadLookout
 from policies.dispute.policy import Policy
 from policies.entry import Entry
 from policies.vocabulary import DisputeId
@@ -50,6 +51,8 @@ from storage.room_log import RoomLog
 from storage.rooms import Rooms
 from storage.sandbox import SandboxClock
 
+UNREAD_S: Final = 1.0
+"""How often a worker looks which messages have been unread for long enough."""
 AFTERCARE_S: Final = 5.0
 """Pause between looks for what was left behind."""
 SANDBOX_CLOCK_S: Final = 0.25
@@ -107,6 +110,7 @@ class Parts:
     random: SystemRandom
     metrics: WorkerMetrics
     courier: Courier
+    lookout: UnreadLookout
     deadlines: Deadlines
     aftercare: Aftercare
 
@@ -130,12 +134,17 @@ def jobs(parts: Parts) -> list[Job]:
     async def report_events() -> None:
         metrics.reported.inc(await parts.aftercare.report_events())
 
+    async def look_for_unread() -> None:
+        while await parts.lookout.look():
+            pass
+
     async def follow_sandbox() -> None:
         parts.clock.offset = max(parts.clock.offset, await sandbox.offset())
 
     found = [
         Job("integrity", settings.integrity_every_s, check_integrity),
         Job("webhooks", settings.webhook_every_s, parts.courier.round, shared=True),
+        Job("unread", UNREAD_S, look_for_unread),
         Job("deadlines", settings.deadlines_every_s, parts.deadlines.run, shared=True),
         Job("claims", AFTERCARE_S, lapse_claims),
         Job("order events", AFTERCARE_S, report_events),
@@ -192,7 +201,10 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
         ledger = _ledger(settings, database, log)
         desk = _desk(ledger, clock, announce)
         try:
-            async with courier(settings, database, clock, random, metrics.courier) as sending:
+            async with (
+                courier(settings, database, clock, random, metrics.courier) as sending,
+                lookout(settings, database, clock) as looking,
+            ):
                 yield Parts(
                     settings=settings,
                     database=database,
@@ -201,6 +213,7 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
                     random=random,
                     metrics=metrics,
                     courier=sending,
+                    lookout=looking,
                     deadlines=Deadlines(
                         disputes=ledger.disputes,
                         ledger=ledger,

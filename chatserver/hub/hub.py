@@ -5,6 +5,7 @@ and taken by this one's live rooms, which deliver them to their members.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,13 +39,14 @@ from chatserver.hub.sessions import Sessions
 from chatserver.hub.staff_log import StaffLogs
 from chatserver.hub.tally import Tally
 from chatserver.hub.tasks import end
+from chatserver.hub.unread_marks import UnreadMarks
 from chatserver.hub.writer import Desk, RoomWriter, Submission
 from chatserver.metrics import Metrics
 from chatserver.observers import BusMetrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from policies.entry import Entry
-from policies.errors import ChatError
+from policies.errors import ChatError, Unavailable
 from policies.room import RoomFacts
 from policies.vocabulary import EntryKind, RoomId, UserId
 from storage.audit import Audit
@@ -54,6 +56,7 @@ from storage.disputes import Disputes
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
+from storage.unread import Unread
 
 CONTROL: Final = "control"
 """Bus channel of what concerns every process: ``{"left": [hub, ...]}``, ``{"clock": [offset_ms, ...]}``."""
@@ -85,6 +88,7 @@ class HubParts:
     disputes: Disputes
     claims: Claims
     audit: Audit
+    unread: Unread
     auth: Authenticator
 
 
@@ -141,6 +145,9 @@ class Hub:
             self.spawn,
         )
         self.staff_logs = StaffLogs(parts.log, self.open_room, self.close_room, self.start_feed)
+        self._unread = UnreadMarks(
+            parts.unread, parts.clock, timedelta(seconds=settings.unread_after_s / 2), self.spawn
+        )
         self._writers: dict[RoomId, RoomWriter] = {}
         self._desk = Desk(
             log=parts.log,
@@ -196,6 +203,8 @@ class Hub:
     async def stop(self) -> None:
         """Let go of everything. Call ``drain`` before."""
         await end(*self._background, *self._tasks)
+        with contextlib.suppress(Unavailable):  # then the next message marks its room
+            await self._unread.flush()
         await self._presence.stop()
         await self.seats.stop()
         await self._registry.leave()
@@ -239,6 +248,7 @@ class Hub:
     def publish(self, entries: Sequence[Entry]) -> list[Publication]:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
         self.tally.appended += len(entries)
+        self._unread.note(entries)
         room_id = entries[0].room
         run = [Publication.of(entry) for entry in entries]
         live = self.live.get(room_id)

@@ -7,7 +7,7 @@ lose all of it; each hub knows what it stored and can do so again.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -184,6 +184,39 @@ class PresenceStore:
 
     def _field(self, user: UserId) -> str:
         return f"{self._hubs.hub_id}|{user}"
+
+
+class PresenceReader:
+    """Presence as seen by a process that is no hub.
+
+    Args:
+        prefix: that of the hubs.
+    """
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self._trips = RoundTrips(client)
+        self._prefix = prefix
+
+    async def online(self, rooms: Collection[RoomId]) -> dict[RoomId, set[UserId]]:
+        """Who is online in each of the rooms. Nobody, when Redis is away."""
+        asked = list(rooms)
+        keys = [f"{self._prefix}:presence:{room}" for room in asked]
+        try:
+            hubs, *present = await self._trips.run(
+                [("ZRANGE", f"{self._prefix}:hubs", 0, -1), *(("HGETALL", key) for key in keys)]
+            )
+        except REDIS_ERRORS as error:
+            log.debug("presence could not be read: %s", error)
+            return {room: set() for room in asked}
+        # A hub that was killed is still listed for the rest of its lease: its users count as online for that long.
+        live = {hub.decode() for hub in hubs}
+        found: dict[RoomId, set[UserId]] = {}
+        for room, fields in zip(asked, present, strict=True):
+            held = (_decode(room, field, value) for field, value in fields.items())
+            found[room] = {
+                presence.user for hub, presence in held if hub in live and presence.state is PresenceState.ONLINE
+            }
+        return found
 
 
 def _best(contributions: Iterable[tuple[str, Presence]]) -> list[Presence]:

@@ -1,6 +1,6 @@
 """The parts of the webhooks, made from the settings."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -8,6 +8,8 @@ from random import Random
 from secrets import token_bytes, token_hex
 
 from chatserver.clock import Clock, SystemClock
+from chatserver.hub.presence_store import PresenceReader
+from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.settings import Settings
 from chatserver.webhooks.courier import Courier, CourierParts
 from chatserver.webhooks.desk import WebhookDesk
@@ -15,8 +17,13 @@ from chatserver.webhooks.guard import Guard
 from chatserver.webhooks.metrics import CourierMetrics
 from chatserver.webhooks.retries import Retries
 from chatserver.webhooks.sender import Sender
+from chatserver.webhooks.unread import UnreadLookout
+from policies.vocabulary import RoomId, UserId
 from storage.client import Database
+from storage.cursors import Cursors
 from storage.deliveries import Deliveries
+from storage.rooms import Rooms
+from storage.unread import Unread
 from storage.webhooks import SECRET_BYTES, Webhooks
 
 
@@ -77,3 +84,21 @@ async def courier(
             yield made
         finally:
             await made.stop()
+
+
+@asynccontextmanager
+async def lookout(settings: Settings, database: Database, clock: Clock) -> AsyncIterator[UnreadLookout]:
+    """What looks for unread messages. Without Redis it takes nobody for online."""
+    after = timedelta(seconds=settings.unread_after_s)
+    url = settings.redis_url.get_secret_value()
+    client = open_redis(url) if url else None
+    online = PresenceReader(client, settings.redis_prefix).online if client else _nobody
+    try:
+        yield UnreadLookout(Unread(database, after), Rooms(database), Cursors(database), online, clock, after)
+    finally:
+        if client is not None:
+            await close_redis(client)
+
+
+async def _nobody(_: Collection[RoomId]) -> dict[RoomId, set[UserId]]:
+    return {}

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from chatserver.hub.hubs import HubRegistry
-from chatserver.hub.presence_store import Presence, PresenceStore
+from chatserver.hub.presence_store import Presence, PresenceReader, PresenceStore
 from chatserver.hub.redis_url import Client, RedisLimits, close_redis, open_redis
 from policies.vocabulary import PresenceState, Role, RoomId, UserId
 from tests.eventually import eventually
@@ -184,3 +184,26 @@ async def test_a_process_that_stops_takes_its_users_away(group: Group) -> None:
     await two.set_many([BEN])
     await one.stop()
     assert await two.of_room(ROOM) == [BEN]
+
+
+async def test_a_process_that_is_no_hub_sees_who_is_online(group: Group, redis_url: str, redis: Redis) -> None:
+    _, one = await group.hub("one")
+    _, two = await group.hub("two")
+    other = RoomId("order-2")
+    await one.set_many([ANNA, BEN, replace(BEN, room=other, state=PresenceState.ONLINE)])
+    await two.set_many([replace(ANNA, room=other, state=PresenceState.AWAY)])
+    client = open_redis(redis_url)
+    reader = PresenceReader(client, group.prefix)
+    empty = RoomId("order-3")
+    assert await reader.online([ROOM, other, empty]) == {ROOM: {"anna"}, other: {"ben|{}"}, empty: set()}
+    assert await reader.online([]) == {}
+    assert sorted(await redis.zrange(f"{group.prefix}:hubs", 0, -1)) == [b"one", b"two"], "it did not become a hub"
+    await redis.zrem(f"{group.prefix}:hubs", "one")
+    assert (await reader.online([ROOM]))[ROOM] == set(), "what a dead hub left behind does not count"
+    await close_redis(client)
+
+
+async def test_without_redis_nobody_is_known_to_be_online() -> None:
+    client = open_redis("redis://127.0.0.1:1", RedisLimits(timeout_s=0.3))
+    assert await PresenceReader(client, "p").online([ROOM]) == {ROOM: set()}
+    await close_redis(client)
