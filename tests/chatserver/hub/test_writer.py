@@ -16,6 +16,7 @@ from chatserver.disputes.desk import Opening
 from chatserver.disputes.ledger import Ledger
 from chatserver.hub.publication import Publication
 from chatserver.hub.writer import WAITING_MAX, Desk, RoomWriter, Submission, Written, written
+from chatserver.hub.writers import IDLE_S, Writers
 from policies.dispute.commands import Close, Command, JoinAsAgent, Tick
 from policies.dispute.policy import Policy
 from policies.dispute.state import Dispute
@@ -47,6 +48,7 @@ from storage.outbox import Outbox
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
 from storage.schema import migrate
+from tests.chatserver.moving_time import Stopwatch
 
 ROOM = RoomId("order-1")
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -330,6 +332,27 @@ async def test_without_the_database_a_message_is_unavailable_and_a_retry_succeed
     await process.orders.put(facts(), NOW)
     assert isinstance(await process.send("hello", command_id="c"), Written)
     await process.commit.close()
+
+
+async def test_writers_are_kept_while_they_are_used(process: Process) -> None:
+    watch = Stopwatch()
+    writers = Writers(process.desk, watch)
+    process.writer = writers  # type: ignore[assignment]  # which takes messages of any room
+    first = process.send("one")
+    assert not writers.idle
+    watch.advance(IDLE_S + 1)
+    writers.forget_unused()  # it is at work
+    assert isinstance(await first, Written)
+    assert writers.idle
+    watch.advance(-1)
+    kept = writers._writers[ROOM]
+    writers.forget_unused()
+    assert writers._writers[ROOM] is kept
+    watch.advance(2)
+    writers.forget_unused()
+    assert not writers._writers
+    writers.learn_head(ROOM, 7)
+    assert isinstance(await process.send("two"), Written)
 
 
 # In a dispute's room
