@@ -1,13 +1,12 @@
 """What each kind of entry says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from chatserver.transcript.phrases import person, seconds_in_words, sentence, value_in_words, when, words_of
 from chatserver.transcript.wording import Body, Fact, Tone, Words
 from policies.dispute.policy import Terms
-from policies.entry import Entry
 from policies.vocabulary import EntryKind
 
 _DURATIONS: Final = {name for name, field in Terms.model_fields.items() if field.annotation is timedelta} | {
@@ -18,15 +17,15 @@ Said = tuple[Tone, str, str]
 """Tone, heading, and what somebody wrote."""
 
 
-def words(entry: Entry, currency: str) -> Words:
+def words(kind: EntryKind, content: Mapping[str, Any], currency: str) -> Words:
     """An entry in words.
 
     Args:
-        entry: one whose content is there.
+        content: its body, if that is there.
         currency: of the order, for amounts that name none.
     """
-    body = Body(entry.body, currency)
-    tone, title, text = _KINDS[entry.kind](body)
+    body = Body(content, currency)
+    tone, title, text = _KINDS[kind](body)
     body.rest()
     return Words(tone, title, text, tuple(body.facts))
 
@@ -285,6 +284,8 @@ _NOTICES: Final = {
     "talk_first": "Buyer and seller have not talked about the order yet: many problems are solved there",
     "room_closed": "The room is closed: nothing can be added",
     "evidence_overdue": "Requested evidence did not come in time",
+    "appeal_unanswered": "The appeal was not answered in time",
+    "payment_asked_again": "The marketplace was asked for a failed payment again",
 }
 
 

@@ -13,7 +13,8 @@ from policies.vocabulary import DECIDERS, PARTIES, Resolution, Role, Stage, Stat
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """``action`` is the type of the command (or ``evidence.add``, an upload). ``mandatory``: a deadline waits for this
+    """``action`` is the type of the command (or ``evidence.add``, an upload; or ``case_file.export``, the room's
+    transcript, offered while a bank is asking for proof). ``mandatory``: a deadline waits for this
     reader to do it, by ``due_at``, and ``rule`` says which."""
 
     action: str
@@ -32,11 +33,14 @@ def available_actions(state: Dispute, role: Role, user_id: UserId, now: datetime
         now: the time.
     """
     now = instant(now)
-    if role in PARTIES:
-        return [] if state.closed else list(_of_party(state, role, now))
+    actions: list[Action] = []
+    if role in PARTIES and not state.closed:
+        actions.extend(_of_party(state, role, now))
     if role in DECIDERS:
-        return list(_of_staff(state, role, user_id, now))
-    return []
+        actions.extend(_of_staff(state, role, user_id, now))
+    if actions and state.frozen:
+        actions.append(Action("case_file.export"))
+    return actions
 
 
 def _of_party(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:

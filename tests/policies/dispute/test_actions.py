@@ -137,3 +137,13 @@ def test_the_window_to_appeal_waits_with_the_bank() -> None:
     story.decides(AGENT, "seller_favor", "split", 100)
     story.event(OrderEventType.CHARGEBACK_OPENED)
     assert "dispute.appeal" in story.wait(500 * H).actions(BUYER)
+
+
+def test_while_the_bank_decides_the_case_file_is_offered_to_show_it() -> None:
+    story = Story().claimed()
+    assert "case_file.export" not in story.actions(SELLER)
+    story.event(OrderEventType.CHARGEBACK_OPENED)
+    for who in (BUYER, SELLER, AGENT, SENIOR):
+        assert story.actions(who)["case_file.export"] == Action("case_file.export")
+    story.wait(H).event(OrderEventType.CHARGEBACK_WON)
+    assert "case_file.export" not in story.actions(SELLER)
