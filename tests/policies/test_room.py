@@ -93,6 +93,25 @@ def test_who_may_write() -> None:
     in_order_rooms = {role for role in Role if may_write(role, RoomKind.ORDER)}
     assert in_order_rooms == {Role.BUYER, Role.SELLER, Role.AGENT, Role.SENIOR_AGENT}
     assert {role for role in Role if may_write(role, RoomKind.DISPUTE)} == {Role.BUYER, Role.SELLER}
+    assert {role for role in Role if may_write(role, RoomKind.STAFF)} == {Role.AGENT, Role.SENIOR_AGENT}
+
+
+def test_who_has_claimed_a_case_may_write_to_its_parties() -> None:
+    in_dispute_rooms = {role for role in Role if may_write(role, RoomKind.DISPUTE, claimed=True)}
+    assert in_dispute_rooms == {Role.BUYER, Role.SELLER, Role.AGENT, Role.SENIOR_AGENT}
+    room = replace(ROOM, kind=RoomKind.DISPUTE)
+    agent = Author(STRANGER, Role.AGENT, "Ada")
+    assert decide_message(room, Seq(0), agent, CommandId("c"), "hello", max_chars=10, claimed=True).author == agent
+    with pytest.raises(Forbidden):
+        decide_message(room, Seq(0), agent, CommandId("c"), "hello", max_chars=10)
+
+
+@pytest.mark.parametrize("party", [BUYER, SELLER])
+def test_to_the_parties_there_is_no_staff_log(party: UserId) -> None:
+    log = replace(ROOM, kind=RoomKind.STAFF)
+    assert role_in_room(log, party, None) is None
+    assert role_in_room(log, party, Role.SENIOR_AGENT) is None, "nor when they are staff"
+    assert role_in_room(log, STRANGER, Role.AGENT) is Role.AGENT
 
 
 def test_a_message_becomes_an_entry_of_its_author() -> None:
