@@ -2,13 +2,14 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from chatserver.client import Entry
+from chatserver.transcript.kinds import words
 from policies.vocabulary import EntryKind, Role
 
 Fragments = list[tuple[str, str]]
@@ -78,10 +79,24 @@ def _content(entry: Entry) -> list[str]:
     reply_to = entry.body.get("reply_to")
     if isinstance(reply_to, int):
         lines[0] = f"(to #{reply_to}) {lines[0]}"
-    if entry.kind != EntryKind.MESSAGE:
+    if entry.kind in list(EntryKind) and entry.kind != EntryKind.MESSAGE:
+        lines = _told(EntryKind(entry.kind), entry.body)
+    elif entry.kind != EntryKind.MESSAGE:  # of a newer server
         facts = {name: value for name, value in entry.body.items() if name not in ("text", "reply_to")}
         told = clean(orjson.dumps(facts).decode()) if facts else ""
         lines[0] = " ".join(part for part in (f"[{clean(entry.kind)}]", lines[0], told) if part)
     if entry.withheld:
         lines[0] = f"(withheld from the other side) {lines[0]}"
+    return lines
+
+
+def _told(kind: EntryKind, body: Mapping[str, Any]) -> list[str]:
+    """An entry that is no message: what happened, what was said with it, and its details."""
+    said = words(kind, body, "")
+    lines = [f"[{clean(said.title)}]"]
+    if said.text:
+        first, *rest = clean_lines(said.text)
+        lines = [f"{lines[0]} {first}", *rest]
+    if kind is not EntryKind.DISPUTE_OPENED:  # it holds all of the order and of the policy: /dispute shows what counts
+        lines += [clean(f"{fact.label}: {fact.value}") for fact in said.facts]
     return lines

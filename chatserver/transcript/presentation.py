@@ -138,7 +138,7 @@ def item(entry: Entry, cover: Cover, span: Span) -> Item:
     """An entry on the page."""
     missing = entry.salt is None
     currency = (cover.order or {}).get("currency")
-    said = None if missing else words(entry, currency if isinstance(currency, str) else "")
+    said = None if missing else words(entry.kind, entry.body, currency if isinstance(currency, str) else "")
     return Item(
         seq=entry.seq,
         time=f"{entry.at:%H:%M:%S}",

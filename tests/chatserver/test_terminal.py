@@ -88,12 +88,24 @@ def test_further_lines_cannot_pass_for_entries() -> None:
 
 def test_other_kinds_replies_and_hidden_content_are_told() -> None:
     assert shown(entry(body={"text": "yes", "reply_to": 3})).endswith(": (to #3) yes")
-    opened = entry(kind="dispute.opened", body={"reason": "not_received", "text": "no\x1b[2Jparcel"})
-    assert shown(opened).endswith(': [dispute.opened] noparcel {"reason":"not_received"}')
-    assert shown(entry(kind="agent.joined", body={})).endswith(": [agent.joined]")
+    later = entry(kind="mood.swung", body={"to": "better", "text": "no\x1b[2Jparcel"})
+    assert shown(later).endswith(': [mood.swung] noparcel {"to":"better"}')
     assert shown(entry(body={}, withheld=True)).endswith(": (withheld)")
     assert shown(entry("call me", withheld=True)).endswith(": (withheld from the other side) call me")
     assert shown(entry(body={}, erased=True)).endswith(": (erased)")
+
+
+def test_what_happens_in_a_dispute_is_told_in_words() -> None:
+    opened = entry(kind="dispute.opened", body={"reason": "not_received", "description": "No parcel.\nNone."})
+    assert shown(opened).partition(": ")[2] == f"[Dispute opened: not received] No parcel.\n{CONTINUATION}None."
+    offer = entry(
+        kind="proposal.made",
+        body={"resolution": "partial_refund", "amount": 1250, "currency": "EUR", "note": "for\x1b[2J the scratch"},
+    )
+    first, second = shown(offer).partition(": ")[2].split("\n")
+    assert first == "[Offer: partial refund] for the scratch"
+    assert second == f"{CONTINUATION}Amount: 12.50 EUR"
+    assert shown(entry(kind="dispute.reopened", body={"reason": ""})).endswith(": [Dispute reopened by the buyer]")
 
 
 def test_names_and_roles_are_stripped_too() -> None:

@@ -317,13 +317,13 @@ class TestContent:
     )
     def test_any_body_can_be_told(self, kind: EntryKind, body: dict[str, Any]) -> None:
         (entry,) = chained(ORDER_ROOM, [Said(0, BUYER, kind, body)])
-        assert words(entry, "EUR").tone
+        assert words(entry.kind, entry.body, "EUR").tone
         assert Parsed(html(case_file([entry], ORDER))).tags.count("article") == 1
 
     @pytest.mark.parametrize("kind", list(EntryKind))
     def test_nothing_of_a_body_is_left_out(self, kind: EntryKind) -> None:
         (entry,) = chained(ORDER_ROOM, [Said(0, BUYER, kind, {"later": "added", "within": {"a": {"b": "deep"}}})])
-        told = {fact.label: fact.value for fact in words(entry, "EUR").facts}
+        told = {fact.label: fact.value for fact in words(entry.kind, entry.body, "EUR").facts}
         assert told == {"Later": "added", "Within: a: b": "deep"}
 
     def test_all_that_may_be_open_in_a_dispute_is_told(self) -> None:
