@@ -103,7 +103,7 @@ def test_what_happens_in_a_dispute_is_told_in_words() -> None:
         body={"resolution": "partial_refund", "amount": 1250, "currency": "EUR", "note": "for\x1b[2J the scratch"},
     )
     first, second = shown(offer).partition(": ")[2].split("\n")
-    assert first == "[Offer: partial refund] for the scratch"
+    assert first == "[Offer: partial refund] for[U+001B][2J the scratch"
     assert second == f"{CONTINUATION}Amount: 12.50 EUR"
     assert shown(entry(kind="dispute.reopened", body={"reason": ""})).endswith(": [Dispute reopened by the buyer]")
 
