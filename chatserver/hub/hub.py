@@ -40,7 +40,8 @@ from chatserver.hub.staff_log import StaffLogs
 from chatserver.hub.tally import Tally
 from chatserver.hub.tasks import end
 from chatserver.hub.unread_marks import UnreadMarks
-from chatserver.hub.writer import Desk, RoomWriter, Submission
+from chatserver.hub.writer import Desk, Submission
+from chatserver.hub.writers import Writers
 from chatserver.metrics import Metrics
 from chatserver.observers import BusMetrics
 from chatserver.settings import Settings
@@ -61,7 +62,6 @@ from storage.unread import Unread
 CONTROL: Final = "control"
 """Bus channel of what concerns every process: ``{"left": [hub, ...]}``, ``{"clock": [offset_ms, ...]}``."""
 TICK_S: Final = 0.25
-WRITER_IDLE_S: Final = 60.0
 RESTART_S: Final = 1.0
 _ORDER_UPDATED: Final = str(EntryKind.ORDER_UPDATED)
 
@@ -129,7 +129,6 @@ class Hub:
             observer=BusMetrics(parts.metrics),
         )
         self._mailbag = Mailbag(self.id, self.bus.publish, self._loop.call_soon)
-        self._relay = Relay(settings.forward_timeout_s, self._mailbag, self.write_here, parts.metrics)
         self.attendance = Attendance(self.id, self._mailbag, self._presence, parts.clock, self.spawn)
         self.notices = Notices(settings, self._mailbag, parts.cursors, parts.clock, self.live, self.spawn)
         self._recovery = Recovery(parts.log, settings.sweep_s, parts.random, self.live, self.deliver, parts.metrics)
@@ -148,8 +147,7 @@ class Hub:
         self._unread = UnreadMarks(
             parts.unread, parts.clock, timedelta(seconds=settings.unread_after_s / 2), self.spawn
         )
-        self._writers: dict[RoomId, RoomWriter] = {}
-        self._desk = Desk(
+        desk = Desk(
             log=parts.log,
             rooms=parts.rooms,
             clock=parts.clock,
@@ -159,6 +157,8 @@ class Hub:
             dispute=self.disputes.change,
             spawn=self.spawn,
         )
+        self._writers = Writers(desk, self._loop.time)
+        self._relay = Relay(settings.forward_timeout_s, self._mailbag, self._writers.submit, parts.metrics)
         self._partition_rooms = [0] * settings.fanout_partitions
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
@@ -211,7 +211,7 @@ class Hub:
         await self.bus.stop()
 
     def _quiet(self) -> bool:
-        return self.disputes.idle and not self._relay.pending and all(writer.idle for writer in self._writers.values())
+        return self.disputes.idle and not self._relay.pending and self._writers.idle
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something beside the flow of frames; it is kept until it is done and cancelled at the stop."""
@@ -235,15 +235,7 @@ class Hub:
                 self.tally.forwarded += 1
                 self._relay.forward(writer, submission, self._loop.time())
                 return
-        self.write_here(submission)
-
-    def write_here(self, submission: Submission) -> None:
-        """Append from this process."""
-        writer = self._writers.get(submission.room)
-        if writer is None:
-            writer = self._writers[submission.room] = RoomWriter(submission.room, self._desk)
-        writer.used_at = self._loop.time()
-        writer.submit(submission)
+        self._writers.submit(submission)
 
     def publish(self, entries: Sequence[Entry]) -> list[Publication]:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
@@ -263,8 +255,7 @@ class Hub:
         """``publish`` for entries that did not come from this process's room writers, such as an order's changes."""
         for room_id, group in groupby(entries, key=lambda entry: entry.room):
             of_room = list(group)
-            if (writer := self._writers.get(room_id)) is not None:
-                writer.learn_head(of_room[-1].seq)
+            self._writers.learn_head(room_id, of_room[-1].seq)
             self.publish(of_room)
 
     # Delivering
@@ -360,8 +351,7 @@ class Hub:
             room = publication.room
             if self._relay.pending:
                 self._relay.on_published(publication)
-            if (writer := self._writers.get(room)) is not None:
-                writer.learn_head(publication.seq)
+            self._writers.learn_head(room, publication.seq)
             if (live := self.live.get(room)) is not None:
                 self.take(live, (publication,))
         for item in message.get("presence", ()):
@@ -451,10 +441,7 @@ class Hub:
             self.sessions.revoke(revocation.user, revocation.at)
 
     async def _forget_unused(self) -> None:
-        now = self._loop.time()
-        for room_id, writer in list(self._writers.items()):
-            if writer.idle and now - writer.used_at > WRITER_IDLE_S:
-                del self._writers[room_id]
+        self._writers.forget_unused()
         for partition, rooms in enumerate(self._partition_rooms):
             if rooms == 0:
                 self.bus.unsubscribe(partition_channel(partition))
