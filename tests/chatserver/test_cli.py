@@ -55,7 +55,19 @@ class TestHelp:
         )
         # Half a second on an idle machine; tests run on busy ones.
         assert time.monotonic() - begin < 3
-        for command in ("dev", "serve", "worker", "migrate", "verify", "token", "keys", "revoke", "config", "chat"):
+        for command in (
+            "dev",
+            "serve",
+            "worker",
+            "migrate",
+            "verify",
+            "token",
+            "keys",
+            "revoke",
+            "config",
+            "policy",
+            "chat",
+        ):
             assert f"\n  {command} " in helped.stdout
 
     def test_it_imports_nothing_heavy(self) -> None:

@@ -12,11 +12,13 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from chatserver.cli.failures import ExitCode
 from chatserver.embedded import free_port
 from chatserver.periodic import Job, JobMetrics, Worker
 from policies.errors import Unavailable
 from storage.client import Database
 from storage.leases import Leases
+from tests.chatserver.commands import Run
 from tests.chatserver.moving_time import HandClock
 from tests.eventually import eventually
 from tests.program import Program
@@ -213,6 +215,15 @@ async def test_a_silent_database_ends_the_lease_of_a_running_job(
         monkeypatch.setattr(Leases, "renew", silent)
         clock.advance(0.25)
         await eventually(lambda: outcome(registry, "lost") == 1)
+
+
+def test_the_command_refuses_what_it_could_not_use(run: Run) -> None:
+    mongo = "mongodb://127.0.0.1:1/?replicaSet=rs0"
+    refused = run("worker", CHATSERVER_MONGO_URL=mongo, CHATSERVER_REDIS_URL="db:6379")
+    assert refused.code == ExitCode.USAGE
+    assert refused.err[0] == "chatserver: this configuration is not fit for a worker:"
+    assert refused.err[1].startswith("chatserver: redis_url: unknown scheme")
+    assert run("worker").code == ExitCode.USAGE
 
 
 async def test_the_command_works_until_it_is_told_to_stop(own_database: Database, mongo_url: str) -> None:
