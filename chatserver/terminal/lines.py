@@ -17,7 +17,7 @@ from typing import Final, TextIO
 from chatserver.client import ChatClient, Online
 from chatserver.terminal.case import Misused
 from chatserver.terminal.talk import Talk, UnknownCommand, message_in
-from chatserver.terminal.text import Fragments, clean, plain
+from chatserver.terminal.text import Fragments, clean, explained, plain
 from policies.errors import ChatError
 
 READ_BYTES: Final = 64 * 1024
@@ -125,7 +125,7 @@ class Lines:
                 await showing
             return 0
         except (ChatError, Misused, UnknownCommand) as error:
-            self._display.problem(str(error))
+            self._display.problem(explained(error, None))
             return 1
         finally:
             for task in tasks:

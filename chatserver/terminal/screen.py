@@ -14,7 +14,7 @@ from chatserver.client import ChatClient, Offline, Online, Sent
 from chatserver.protocol import TypingNow
 from chatserver.terminal.case import Misused
 from chatserver.terminal.talk import Talk, UnknownCommand, message_in
-from chatserver.terminal.text import Fragments, clean
+from chatserver.terminal.text import Fragments, clean, explained
 from policies.errors import ChatError
 from policies.vocabulary import PresenceState
 
@@ -147,7 +147,7 @@ class Prompt:
                 if text is None and not await self._talk.command(line):
                     return
             except (ChatError, Misused, UnknownCommand) as error:
-                self._screen.problem(str(error))
+                self._screen.problem(explained(error, None))
             if text is not None and text.strip():
                 self._send(text)
 

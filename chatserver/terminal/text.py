@@ -1,5 +1,6 @@
 """What the terminal shows of entries, made safe: other people's text must not command the terminal."""
 
+import contextlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ import orjson
 
 from chatserver.client import Entry
 from chatserver.transcript.kinds import words
+from policies.errors import ChatError
 from policies.vocabulary import EntryKind, Role
 
 Fragments = list[tuple[str, str]]
@@ -59,6 +61,17 @@ def entry_fragments(entry: Entry, *, mine: bool, zone: tzinfo | None, style: str
     first, *rest = _content(entry)
     lines: Fragments = [(style, first), *((style, f"\n{CONTINUATION}{line}") for line in rest)]
     return [*head, *lines, *([("class:stored", " \u2713")] if mine else [])]
+
+
+def explained(error: Exception, zone: tzinfo | None) -> str:
+    """An error in words, and from or until when, where the server said so."""
+    details = error.details if isinstance(error, ChatError) else {}
+    for name, preposition in (("opens_at", "from"), ("due_at", "until")):
+        at = details.get(name)
+        if isinstance(at, str):
+            with contextlib.suppress(ValueError):
+                return f"{error} ({preposition} {local_time(datetime.fromisoformat(at), zone)})"
+    return str(error)
 
 
 def plain(fragments: Iterable[tuple[str, str]]) -> str:

@@ -14,6 +14,8 @@ from chatserver.protocol import DisputeNow
 from chatserver.terminal.case import CaseCommands, Misused
 from chatserver.terminal.lines import LineDisplay
 from chatserver.terminal.talk import Talk, UnknownCommand
+from chatserver.terminal.text import explained
+from policies.errors import Refused
 from tests.chatserver.client_peer import (
     DISPUTE,
     DISPUTE_CHANGED,
@@ -179,6 +181,15 @@ async def test_an_order_room_has_no_dispute_but_opens_one(peer: Peer) -> None:
             with pytest.raises(Misused, match=told):
                 await commands.run("open", argument)
         assert await commands.run("dance", "") is None
+
+
+def test_a_refusal_says_from_or_until_when() -> None:
+    too_early = Refused("It is too early.", details={"rule": "escalate_from", "opens_at": "2026-02-01T08:00:00.000Z"})
+    assert explained(too_early, UTC) == "It is too early. (from 2026-02-01 08:00:00)"
+    unheard = Refused("The seller has time.", details={"due_at": "2026-02-01T08:00:00.000Z"})
+    assert explained(unheard, UTC) == "The seller has time. (until 2026-02-01 08:00:00)"
+    for other in (Refused("No.", details={"due_at": "soon"}), Refused("No."), Misused("No.")):
+        assert explained(other, UTC) == "No."
 
 
 @pytest.mark.parametrize(("you", "shown", "hidden"), [({}, "/accept", "/decide"), (AGENT, "/decide", "/accept")])
