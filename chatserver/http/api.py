@@ -17,6 +17,7 @@ from chatserver.http import disputes, docs, evidence, health, orders, rooms, san
 from chatserver.http.exchange import Exchange
 from chatserver.http.problems import Problem, on_chat_error, on_http_error, on_validation_error
 from chatserver.http.services import Services
+from chatserver.webhooks import payloads
 from policies.errors import ChatError
 
 TITLE: Final = "Dispute chat"
@@ -101,4 +102,5 @@ def openapi_document(api: FastAPI) -> dict[str, Any]:
                 del responses["422"]
             if path.startswith("/v1/") and not path.startswith("/v1/sandbox"):
                 operation["security"] = [{"token": []}, {"apiKey": []}]
+    payloads.describe(document)
     return document

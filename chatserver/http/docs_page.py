@@ -44,7 +44,7 @@ def page(openapi: Document, asyncapi: Document) -> str:
         f"<style>{STYLE}</style></head><body><main><h1>{title}</h1>"
         f"{markdown(openapi['info'].get('description', ''))}"
         '<p>For machines: <a href="/openapi.json">OpenAPI</a>, <a href="/asyncapi.json">AsyncAPI</a>.</p>'
-        f"{_contents(openapi, asyncapi)}{_http(openapi)}{_websocket(asyncapi)}{_errors()}"
+        f"{_contents(openapi, asyncapi)}{_http(openapi)}{_webhooks(openapi)}{_websocket(asyncapi)}{_errors()}"
         f"{_schemas('HTTP', openapi)}{_schemas('WebSocket', asyncapi)}</main></body></html>"
     )
 
@@ -97,7 +97,8 @@ def _contents(openapi: Document, asyncapi: Document) -> str:
     frames = (
         f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>' for name in sorted(asyncapi["components"]["messages"])
     )
-    return f"<nav><h2>Contents</h2><ul>{''.join(http)}</ul><ul>{''.join(frames)}</ul></nav>"
+    told = '<ul><li><a href="#webhooks">Webhooks</a></li></ul>' if openapi.get("webhooks") else ""
+    return f"<nav><h2>Contents</h2><ul>{''.join(http)}</ul>{told}<ul>{''.join(frames)}</ul></nav>"
 
 
 def _http(openapi: Document) -> str:
@@ -130,6 +131,18 @@ def _operation(method: str, path: str, operation: Document) -> str:
     )
     parts.append(_table(("status", "body", "meaning"), answers))
     return "".join(parts)
+
+
+def _webhooks(openapi: Document) -> str:
+    """What the server sends: each type with its data."""
+    parts = []
+    for name, item in openapi.get("webhooks", {}).items():
+        (operation,) = item.values()
+        ((_, media),) = operation["requestBody"]["content"].items()
+        data = media["schema"]["properties"]["data"]
+        parts.append(f'<h3 id="{_anchor("webhook", name)}"><code>{escape(name)}</code></h3>')
+        parts.append(f"{markdown(operation['description'])}<p>Data: {_type(data, 'HTTP')}</p>")
+    return '<h2 id="webhooks">Webhooks</h2>' + "".join(parts) if parts else ""
 
 
 def _content(holder: Document) -> str:

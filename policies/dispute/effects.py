@@ -35,6 +35,9 @@ _HELD_AT: Final = frozenset({EntryKind.DISPUTE_OPENED, EntryKind.DISPUTE_REOPENE
 _IN_DATA_ALREADY: Final = frozenset({"dispute", "order_id", "order_room", "staff_room", "policy", "checklist"})
 """Of the opening: what every event says anyway, or what is of no use outside."""
 
+_RENAMED: Final = {"by": "act", "at": "charged_back_at"}
+"""What a body says under a name that every event uses for who did it, and for when."""
+
 
 def told(before: Dispute | None, entry: Fact, after: Dispute) -> list[WebhookEvent]:
     """The events of an entry, in order.
@@ -46,7 +49,7 @@ def told(before: Dispute | None, entry: Fact, after: Dispute) -> list[WebhookEve
     """
     events = []
     if entry.kind in _TOLD:
-        body = {name: value for name, value in entry.body.items() if name not in _IN_DATA_ALREADY}
+        body = {_RENAMED.get(name, name): value for name, value in entry.body.items() if name not in _IN_DATA_ALREADY}
         by = {"id": entry.author.id, "role": entry.author.role.value}
         events.append(WebhookEvent(_TOLD[entry.kind], {**_common(entry, after), "by": by, **body}))
     if entry.kind in _HELD_AT:

@@ -233,3 +233,16 @@ def test_the_markdown_of_descriptions() -> None:
         "<table><thead><tr><th>a</th><th>b</th></tr></thead>"
         "<tbody><tr><td><code>1</code></td><td>2</td></tr></tbody></table>"
     )
+
+
+async def test_the_webhooks_are_described(openapi: dict[str, Any], calling: Calling) -> None:
+    operation = openapi["webhooks"]["payment.refund_requested"]["post"]
+    assert {each["name"] for each in operation["parameters"]} == {
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    }
+    shown = (await calling().get("/docs")).text
+    for name in openapi["webhooks"]:
+        assert f'id="webhook-{name}"' in shown
+    assert "pay it once" in shown

@@ -26,6 +26,7 @@ PATH = "/v1/webhooks"
 @pytest.fixture(autouse=True)
 async def no_webhooks(database: Database) -> AsyncIterator[None]:
     """The tests of this package share a database; an endpoint would see other tests' events."""
+    await database.collection("outbox").delete_many({})
     yield
     for collection in ("webhooks", "webhook_streams", "webhook_deliveries"):
         await database.collection(collection).delete_many({})

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from chatserver.webhooks.payloads import ParticipantUnread
 from chatserver.webhooks.unread import LONGEST_PAUSE, UnreadLookout
 from policies.entry import Author, Draft
 from policies.order import OrderFacts, Seller
@@ -85,6 +86,7 @@ async def test_a_message_that_nobody_reads_is_told_after_its_time(talk: Talk) ->
     assert await talk.told(59.999) == []
     (event,) = await talk.look(0.001)
     assert event["type"] == "participant.unread"
+    ParticipantUnread.model_validate(event["data"])
     assert event["data"] == {
         "room": ROOM,
         "kind": "order",

@@ -41,6 +41,16 @@ def test_what_the_marketplace_is_told_of_a_whole_dispute() -> None:
     ]
 
 
+def test_what_an_entry_says_hides_neither_who_did_it_nor_when() -> None:
+    story = Story().attended()
+    story.event(OrderEventType.CHARGEBACK_OPENED)
+    [attended], [frozen] = story.told(W.DISPUTE_ATTENDED), story.told(W.DISPUTE_FROZEN)
+    assert (attended["by"], attended["act"]) == ({"id": "system", "role": "system"}, "message")
+    assert frozen["by"] == {"id": "system", "role": "system"}
+    assert frozen["at"] == rfc3339(story.now)
+    assert frozen["charged_back_at"] <= frozen["at"]
+
+
 def test_every_event_says_what_it_is_about() -> None:
     story = Story().attended()
     offer = story.offers(SELLER, Resolution.PARTIAL_REFUND, 100, note="Sorry.")
