@@ -71,7 +71,9 @@ def report(site: Site, server: Server, order: Order, kind: str, **data: Any) -> 
 
 def disputes(peer: Peer, room: str) -> list[dict[str, Any]]:
     """How a peer was told the dispute is, with ``joined`` and since, without repeats of the same entry."""
-    told = [frame["dispute"] for frame in peer.frames if frame.get("room") == room and "dispute" in frame]
+    told: list[dict[str, Any]] = [
+        frame["dispute"] for frame in peer.frames if frame.get("room") == room and "dispute" in frame
+    ]
     return [view for place, view in enumerate(told) if place == 0 or view["seq"] != told[place - 1]["seq"]]
 
 
@@ -85,9 +87,7 @@ async def told(peer: Peer, room: str, **fields: Any) -> dict[str, Any]:
     """Wait until a peer was told that the dispute has these fields; how it then was."""
 
     def match() -> dict[str, Any] | None:
-        for view in reversed(disputes(peer, room)):
-            if all(view.get(name) == value for name, value in fields.items()):
-                return view
-        return None
+        seen = [view for view in disputes(peer, room) if all(view.get(name) == fields[name] for name in fields)]
+        return seen[-1] if seen else None
 
     return await peer.until(match, f"a dispute with {fields}")
