@@ -137,7 +137,5 @@ def _record(kind: Any) -> _Codec:
 
 
 def _default(field: "Field[Any]") -> Callable[[], Any]:
-    if field.default_factory is not MISSING:
-        return field.default_factory
     value = None if field.default is MISSING else field.default
     return lambda: value

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 
-from pymongo.errors import DuplicateKeyError
-
 from policies.dispute.effects import told
 from policies.dispute.evolve import evolve
 from policies.dispute.state import Dispute
@@ -64,10 +62,7 @@ class Ledger:
                 await self.rooms.create(room, session)
             await self.outbox.put(events, session)
 
-        try:
-            await self.log.append_with(entries, work)
-        except DuplicateKeyError as error:
-            raise Overtaken from error
+        await self.log.append_with(entries, work)
         return opened
 
     async def write(self, current: Current, entries: Sequence[Entry], *, lapsed_at: datetime | None = None) -> Dispute:

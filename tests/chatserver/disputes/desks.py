@@ -88,9 +88,9 @@ class Shop:
         self.observed = Observed()
         self.policy = Policy()
         self._numbers = itertools.count(1)
-        ledger = Ledger(self.log, self.rooms, self.orders, self.disputes, Outbox(database), self.claims, LEASE)
+        self.ledger = Ledger(self.log, self.rooms, self.orders, self.disputes, Outbox(database), self.claims, LEASE)
         self.desk = Desk(
-            ledger,
+            self.ledger,
             clock=self.clock,
             salt=lambda: os.urandom(16),
             new_id=self._new_id,

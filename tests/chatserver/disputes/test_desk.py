@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatserver.disputes.desk import keyed_id
-from chatserver.disputes.ledger import Ledger
+from chatserver.disputes.ledger import Ledger, Overtaken
 from policies.dispute.commands import (
     AcceptProposal,
     Close,
@@ -24,7 +24,7 @@ from policies.dispute.commands import (
 )
 from policies.dispute.evolve import replay
 from policies.dispute.state import Dispute
-from policies.entry import Entry
+from policies.entry import Draft, Entry
 from policies.errors import ChatError, Conflict, Forbidden, NotFound, Refused, Unavailable
 from policies.room import SYSTEM, Party, RoomFacts, staff_room
 from policies.vocabulary import (
@@ -42,6 +42,7 @@ from policies.vocabulary import (
     UserId,
     WebhookType,
 )
+from storage.chain import link
 from storage.client import Database
 from storage.disputes import Disputes
 from storage.outbox import Outbox
@@ -718,6 +719,25 @@ async def test_a_change_between_reading_the_snapshot_and_the_entries_is_noticed(
         WebhookType.DISPUTE_ATTENDED,
         WebhookType.PROPOSAL_MADE,
     ]
+
+
+async def test_several_disputes_at_once_are_written_all_or_none(shop: Shop) -> None:
+    dispute = await shop.opened()
+    current = await shop.disputes.current(dispute.id)
+    assert current is not None
+    draft = Draft(SYSTEM, CommandId("n"), EntryKind.NOTICE, {"notice": "room_closed"})
+    entries = link(dispute.room, current.head, [draft], NOW, lambda: bytes(16))
+    with pytest.raises(Overtaken):
+        await shop.ledger.write_each([(replace(current, told=current.told + 1), entries)])
+    assert await snapshot(shop, dispute) == dispute
+    await shop.ledger.write_each([(current, entries)])
+    assert (await snapshot(shop, dispute)).closed
+    assert await shop.entries(dispute) == [*shop.announced, *entries]
+
+
+async def test_a_dispute_begins_with_an_entry(shop: Shop) -> None:
+    with pytest.raises(ValueError, match="begins with an entry"):
+        await shop.ledger.open(await shop.order(), [])
 
 
 async def test_the_system_is_the_author_of_what_follows(shop: Shop) -> None:
