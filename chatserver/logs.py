@@ -32,6 +32,7 @@ CONTENT_FIELDS: Final = frozenset({"text", "body", "content", "note", "details",
 _PATTERNS: Final = (
     (re.compile(r"\beyJ[\w-]+\.[\w-]*(?:\.[\w-]*)?"), REDACTED),
     (re.compile(r"\bdck_[\w-]+"), REDACTED),
+    (re.compile(r"\bwhsec_[\w+/=-]+"), REDACTED),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {REDACTED}"),
     (re.compile(r"(://)[^\s/?#]*@"), rf"\1{REDACTED}@"),
     (

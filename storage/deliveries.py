@@ -18,7 +18,6 @@ from typing import Any, Final
 from pymongo import UpdateOne
 
 from policies.instant import instant
-from policies.vocabulary import WebhookType
 from storage.chain import KEY_SEPARATOR
 from storage.client import Database, Document, Session
 from storage.places import decode_place, encode_place
@@ -70,7 +69,7 @@ class Delivery:
     event: str
     stream: str
     n: int
-    type: WebhookType
+    type: str
     at: datetime
     data: Mapping[str, Any]
     state: DeliveryState
@@ -386,7 +385,7 @@ def _decode(document: Document) -> Delivery:
         event=document["event"],
         stream=document["stream"],
         n=document["n"],
-        type=WebhookType(document["type"]),
+        type=document["type"],
         at=document["at"],
         data=document["data"],
         state=DeliveryState(document["state"]),

@@ -71,7 +71,7 @@ class WebhookView(BaseModel):
 
     id: str
     url: str
-    types: list[WebhookType]
+    types: list[str]
     description: str
     enabled: bool
     disabled_because: str | None = None
@@ -128,7 +128,7 @@ class DeliveryView(BaseModel):
     """What became of an event. ``due_at``: when a pending one is sent, at the earliest; those before it go first."""
 
     event: str = Field(description="The `webhook-id`.")
-    type: WebhookType
+    type: str
     stream: str = Field(description="What it is in order with: a dispute.")
     n: int = Field(description="Its place in there.")
     at: Timestamp

@@ -11,8 +11,8 @@ special ranges. Addresses that carry an IPv4 address (IPv4-mapped, NAT64) are ju
 import asyncio
 import contextlib
 import socket
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
@@ -23,7 +23,7 @@ from policies.errors import BadRequest
 URL_CHARS: Final = 2048
 CHECK_S: Final = 3.0
 """How long a URL that somebody wants to add may take to resolve."""
-RESOLVING_THREADS: Final = 64
+QUESTIONS: Final = 64
 """Names that may be asked for at once; of one name there is never more than one question under way."""
 
 _SPECIAL_V4: Final = tuple(
@@ -167,8 +167,7 @@ class Guard:
     def __init__(self, *, private: bool, lookup: Lookup | None = None) -> None:
         self.private = private
         self._lookup = lookup or _getaddrinfo
-        self._threads = ThreadPoolExecutor(RESOLVING_THREADS, thread_name_prefix="webhook-names")
-        self._under_way: dict[tuple[str, int], asyncio.Future[Sequence[Any]]] = {}
+        self._under_way: dict[str, asyncio.Future[Sequence[Any]]] = {}
 
     async def addresses(self, target: Target) -> list[str]:
         """The addresses to connect to, all of them checked, in the resolver's order.
@@ -197,18 +196,14 @@ class Guard:
             async with asyncio.timeout(CHECK_S):
                 await self.addresses(target)
 
-    def close(self) -> None:
-        """Ask for no more names. A question under way ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
     async def _resolve(self, host: str, port: int) -> list[str]:
         """One question at a time for a name, so that one whose servers are silent holds one thread and not all."""
-        key = (host, port)
-        asking = self._under_way.get(key)
+        asking = self._under_way.get(host)
         if asking is None:
-            asking = asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host, port)
-            self._under_way[key] = asking
-            asking.add_done_callback(lambda ended: self._answered(key, ended))
+            if len(self._under_way) >= QUESTIONS:
+                raise NameUnknown(f"{host} was not resolved: too many names are being resolved")
+            asking = self._under_way[host] = self._ask(host, port)
+            asking.add_done_callback(lambda ended: self._answered(host, ended))
         try:
             answers = await asyncio.shield(asking)
         except (OSError, UnicodeError) as error:
@@ -218,8 +213,33 @@ class Guard:
             raise NameUnknown(f"{host} has no address")
         return found
 
-    def _answered(self, key: tuple[str, int], ended: "asyncio.Future[Sequence[Any]]") -> None:
-        self._under_way.pop(key, None)
+    def _ask(self, host: str, port: int) -> "asyncio.Future[Sequence[Any]]":
+        """The resolver's answer. Its thread may be left behind: a silent resolver must not hold up a process's end."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Sequence[Any]] = loop.create_future()
+
+        def settle(found: Sequence[Any] | None, error: Exception | None) -> None:
+            if answer.done():
+                return
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(found or ())
+
+        def look() -> None:
+            found, failure = None, None
+            try:
+                found = self._lookup(host, port)
+            except Exception as error:  # noqa: BLE001  whoever waits has to be told, whatever it is
+                failure = error
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(settle, found, failure)
+
+        threading.Thread(target=look, name="webhook name", daemon=True).start()
+        return answer
+
+    def _answered(self, host: str, ended: "asyncio.Future[Sequence[Any]]") -> None:
+        self._under_way.pop(host, None)
         if not ended.cancelled():
             ended.exception()  # seen here, for the case that nobody waits any more
 

@@ -103,7 +103,6 @@ class Sender:
 
     async def close(self) -> None:
         """Let go of what is open."""
-        self._guard.close()
         await self._client.aclose()
 
     async def __aenter__(self) -> Self:

@@ -91,6 +91,10 @@ LEAKS: dict[str, tuple[str, dict[str, Any]]] = {
     "a token in a sentence": (TOKEN, {"reason": f"cannot use {TOKEN}, sorry"}),
     "a token cut off": (TOKEN.rpartition(".")[0], {"given": TOKEN.rpartition(".")[0]}),
     "an API key": (KEY, {"given": f"key={KEY}"}),
+    "a webhook's secret": (
+        "aBc+/dEf0123456789aBc+/dEf0123456789=",
+        {"given": "whsec_aBc+/dEf0123456789aBc+/dEf0123456789="},
+    ),
     "a header in text": ("c2VjcmV0OnNlY3JldA==", {"raw": "authorization: Basic c2VjcmV0OnNlY3JldA=="}),
     "bytes": (KEY, {"raw": KEY.encode()}),
     "a database URL": ("hunter2", {"url": "mongodb://admin:hunter2@db.example:27017/?replicaSet=rs"}),

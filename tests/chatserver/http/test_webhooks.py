@@ -17,6 +17,7 @@ from storage.deliveries import Attempt, Deliveries
 from storage.outbox import Outbox, OutboxEvent
 from storage.webhooks import ENDPOINTS
 from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem
+from tests.chatserver.http.test_fuzz import STRANGE
 from tests.chatserver.webhooks.receiver import Receiver, receiving, status
 
 URL = "https://8.8.8.8/hooks"
@@ -157,6 +158,14 @@ class TestEndpoints:
     async def test_what_cannot_be_a_webhook_is_refused(self, shop: Caller, body: dict[str, Any]) -> None:
         assert_problem(await shop.post(PATH, body), 400, "bad_request")
         assert (await shop.get(PATH)).json() == {"webhooks": []}
+
+    @pytest.mark.parametrize("field", ["url", "types", "description"])
+    async def test_nothing_that_is_sent_makes_the_server_fail(self, shop: Caller, field: str) -> None:
+        for value in STRANGE:
+            content = json.dumps({"url": URL, field: value})
+            headers = {**shop.headers, "Content-Type": "application/json"}
+            answer = await shop.client.post(PATH, content=content, headers=headers)
+            assert answer.status_code in (201, 400, 409), (value, answer.text)
 
     async def test_the_limits_are_as_they_are_said(self, shop: Caller) -> None:
         body = {

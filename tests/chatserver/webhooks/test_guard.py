@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chatserver.webhooks.guard import URL_CHARS, Guard, NameUnknown, TargetRefused, is_public, parse_target
+from chatserver.webhooks.guard import QUESTIONS, URL_CHARS, Guard, NameUnknown, TargetRefused, is_public, parse_target
 
 PUBLIC = (
     "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "126.255.255.255", "128.0.0.0",
@@ -123,7 +123,6 @@ async def test_every_address_of_a_name_is_checked() -> None:
     for host in ("empty", "unknown"):
         with pytest.raises(NameUnknown):
             await resolved(guard, f"https://{host}.example/")
-    guard.close()
 
 
 async def test_a_name_is_asked_for_every_time() -> None:
@@ -133,7 +132,6 @@ async def test_a_name_is_asked_for_every_time() -> None:
     names.names["shop.example"] = ["127.0.0.1"]
     with pytest.raises(TargetRefused):
         await resolved(guard, "https://shop.example/")
-    guard.close()
 
 
 async def test_an_address_is_not_asked_for() -> None:
@@ -141,7 +139,6 @@ async def test_an_address_is_not_asked_for() -> None:
     guard = Guard(private=True, lookup=names)
     assert await resolved(guard, "https://10.0.0.1/") == ["10.0.0.1"]
     assert names.asked == []
-    guard.close()
 
 
 async def test_the_shorthands_of_addresses_are_what_they_lead_to() -> None:
@@ -150,7 +147,6 @@ async def test_the_shorthands_of_addresses_are_what_they_lead_to() -> None:
     for host in ("127.1", "2130706433", "0x7f.1", "localhost"):
         with pytest.raises((TargetRefused, NameUnknown)):
             await resolved(guard, f"https://{host}/")
-    guard.close()
 
 
 async def test_a_silent_name_holds_one_thread_and_nobody_else() -> None:
@@ -173,4 +169,44 @@ async def test_a_silent_name_holds_one_thread_and_nobody_else() -> None:
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert isinstance(results[0], asyncio.CancelledError)
     assert all(isinstance(result, NameUnknown) for result in results[1:])
-    guard.close()
+
+
+async def test_only_so_many_names_are_asked_for_at_once() -> None:
+    silence = threading.Event()
+
+    def lookup(host: str, port: int) -> Sequence[Any]:
+        silence.wait(30)
+        return [(2, 1, 6, "", ("8.8.8.8", port))]
+
+    guard = Guard(private=False, lookup=lookup)
+    waiting = [asyncio.create_task(resolved(guard, f"https://n{number}.example/")) for number in range(QUESTIONS)]
+    await asyncio.sleep(0)
+    with pytest.raises(NameUnknown, match="too many"):
+        await resolved(guard, "https://one-more.example/")
+    silence.set()
+    assert await asyncio.gather(*waiting) == [["8.8.8.8"]] * QUESTIONS
+    assert await resolved(guard, "https://one-more.example/") == ["8.8.8.8"]
+
+
+async def test_a_resolver_that_breaks_is_no_silence() -> None:
+    def lookup(host: str, port: int) -> Sequence[Any]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await resolved(Guard(private=False, lookup=lookup), "https://shop.example/")
+
+
+async def test_a_url_is_refused_when_it_is_added_and_not_for_a_name_that_may_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard = Guard(private=False, lookup=Names(inside_example=["10.0.0.1"], outside_example=["8.8.8.8"]))
+    await guard.require_usable("https://outside.example/")
+    await guard.require_usable("https://unknown.example/")
+    for refused in ("https://inside.example/", "http://outside.example/", "https://10.0.0.1/"):
+        with pytest.raises(TargetRefused):
+            await guard.require_usable(refused)
+    monkeypatch.setattr("chatserver.webhooks.guard.CHECK_S", 0.05)
+    silence = threading.Event()
+    silent = Guard(private=False, lookup=lambda host, port: silence.wait(30) and [])  # type: ignore[arg-type,return-value]
+    await silent.require_usable("https://silent.example/")
+    silence.set()
