@@ -199,9 +199,11 @@ class Orders:
         """Make a reopened dispute the order's active one again, within the transaction that reopens it.
 
         Returns:
-            Whether it could: no other dispute is active, and the order's parties are still those of the dispute.
+            Whether it could: no other dispute is active or was opened since, so that no two of them ask for the same
+            money; and the order's parties are still those of the dispute.
         """
-        query = {"_id": order, "active_dispute": None, "buyer.id": buyer, "seller.id": seller}
+        parties = {"buyer.id": buyer, "seller.id": seller}
+        query = {"_id": order, "active_dispute": None, "latest_dispute": dispute, **parties}
         update = {"$set": {"active_dispute": dispute}, "$inc": {"version": 1}}
         return await self._orders.update_one(query, update, session=session) == 1
 

@@ -220,7 +220,8 @@ class Desk:
     async def _write_opening(self, order: Order, command: OpenDispute) -> tuple[Dispute, tuple[Entry, ...]]:
         now = instant(self._clock.now())
         talked = await self._ledger.log.has_message_of(order.room, command.author.id)
-        drafts = open_dispute(order.facts, order.state, command, self._policy(), now, talked=talked)
+        earlier = None if order.latest_dispute is None else await self.state(order.latest_dispute)
+        drafts = open_dispute(order.facts, order.state, command, self._policy(), now, talked=talked, earlier=earlier)
         room = dispute_room(command.dispute)
         entries = link(room, genesis(room), drafts, now, self._salt)
         return await self._ledger.open(order, entries), tuple(entries)

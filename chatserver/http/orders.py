@@ -303,7 +303,7 @@ async def _view(services: Services, order: Order, reader: Caller) -> OrderView:
         ),
         order_room=order.room,
         disputes=await _disputes(services, order, reader),
-        dispute_eligibility=_eligibility(services, order),
+        dispute_eligibility=await _eligibility(services, order),
     )
 
 
@@ -320,8 +320,10 @@ async def _disputes(services: Services, order: Order, reader: Caller) -> list[Or
     return shown
 
 
-def _eligibility(services: Services, order: Order) -> DisputeEligibility:
+async def _eligibility(services: Services, order: Order) -> DisputeEligibility:
     if order.active_dispute is not None:
         return DisputeEligibility(allowed=False, rule=ACTIVE_DISPUTE)
-    found = eligibility(order.facts, order.state, services.policy, services.clock.now())
+    earlier = None if order.latest_dispute is None else await services.disputes.get(order.latest_dispute)
+    known = None if earlier is None else earlier.dispute
+    found = eligibility(order.facts, order.state, services.policy, services.clock.now(), known)
     return DisputeEligibility(**{name: value for name, value in asdict(found).items() if value is not None})

@@ -62,19 +62,29 @@ _MESSAGES: Final = {
     "charged_back": "The bank has taken this payment back already.",
     "already_refunded": "Everything that was paid has been paid back already.",
     "too_early": "It is too early to open a dispute; please talk to the seller first.",
+    "appealable": "The last decision about this order may still be appealed.",
     "window_passed": "The time to open a dispute after confirmed delivery is over; please talk to the seller.",
 }
 
 
-def eligibility(facts: OrderFacts, order_state: OrderState, policy: Policy, now: datetime) -> Eligibility:
-    """Whether the buyer of an order may open a dispute now. That none is active is not looked at here."""
+def eligibility(
+    facts: OrderFacts, order_state: OrderState, policy: Policy, now: datetime, earlier: Dispute | None = None
+) -> Eligibility:
+    """Whether the buyer of an order may open a dispute now. That none is active is not looked at here.
+
+    ``earlier`` is the order's latest dispute so far. While its decision may be appealed, a new one has to wait: whoever
+    lost has their time, and an order has one active dispute.
+    """
     now = instant(now)
     if order_state.canceled_at is not None:
         return Eligibility(False, "order_canceled", fallback=ORDER_ROOM)
     if order_state.chargeback is Chargeback.LOST:
         return Eligibility(False, "charged_back", fallback=ORDER_ROOM)
-    if facts.amount and order_state.refunded >= facts.amount:
+    if facts.amount and order_state.refunded + _asked(earlier) >= facts.amount:
         return Eligibility(False, "already_refunded", fallback=ORDER_ROOM)
+    window = None if earlier is None else earlier.deadline(Rule.APPEAL_WINDOW)
+    if earlier is not None and window is not None and not (earlier.runs(window) and now > window.due_at):
+        return Eligibility(False, "appealable", opens_at=window.due_at, fallback=ORDER_ROOM)
     opens_at = facts.placed_at + policy.opening.not_before
     if now < opens_at:
         return Eligibility(False, "too_early", opens_at=opens_at, fallback=ORDER_ROOM)
@@ -95,6 +105,7 @@ def open_dispute(
     now: datetime,
     *,
     talked: bool,
+    earlier: Dispute | None = None,
 ) -> list[Draft]:
     """Decide what opening writes: the first entries of the dispute's own room.
 
@@ -105,6 +116,7 @@ def open_dispute(
         policy: the one in force, of which the terms and the checklist are pinned.
         now: when.
         talked: whether the buyer has written in the order room; if not, they are nudged, never blocked.
+        earlier: the order's latest dispute so far. What it asked to be paid back is not there to be asked for again.
 
     Raises:
         Forbidden: only the buyer may.
@@ -116,7 +128,7 @@ def open_dispute(
     author = command.author
     if author.role is not Role.BUYER or author.id != facts.buyer.id:
         raise Forbidden("Only the buyer of an order can open a dispute about it.")
-    allowed = eligibility(facts, order_state, policy, now)
+    allowed = eligibility(facts, order_state, policy, now, earlier)
     if allowed.rule is not None:
         checks.refuse(
             allowed.rule,
@@ -125,7 +137,8 @@ def open_dispute(
             closes_at=allowed.closes_at,
             fallback=allowed.fallback,
         )
-    drafts = [Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, _body(facts, order_state, command, policy))]
+    body = _body(facts, order_state, command, policy, _asked(earlier))
+    drafts = [Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, body)]
     if not talked:
         talk: dict[str, Any] = {"notice": "talk_first", "order_room": order_room(facts.id)}
         drafts.append(Draft(SYSTEM, CommandId("talk_first"), EntryKind.NOTICE, talk))
@@ -137,12 +150,18 @@ def open_dispute(
     return drafts
 
 
-def _body(facts: OrderFacts, order_state: OrderState, command: OpenDispute, policy: Policy) -> dict[str, Any]:
+def _asked(earlier: Dispute | None) -> int:
+    return 0 if earlier is None else earlier.asked
+
+
+def _body(
+    facts: OrderFacts, order_state: OrderState, command: OpenDispute, policy: Policy, asked: int
+) -> dict[str, Any]:
     description = checks.text(command.description, policy.opening.description_chars, "description")
     if command.desired_resolution not in checks.OFFERED:
         message = "Ask for a fix, a replacement, a partial or a full refund."
         raise BadRequest(message, details={"field": "desired_resolution"})
-    left = facts.amount - order_state.refunded
+    left = max(0, facts.amount - order_state.refunded - asked)
     amount = checks.paid_back(
         command.desired_resolution, command.amount, paid=facts.amount, left=left, currency=facts.currency
     )
@@ -175,6 +194,8 @@ def _body(facts: OrderFacts, order_state: OrderState, command: OpenDispute, poli
     }
     if amount is not None:
         body["amount"] = amount
+    if asked:
+        order["asked"] = asked
     return body
 
 
@@ -209,6 +230,7 @@ def begin_dispute(entry: Fact) -> Dispute:
         heard=frozenset({Role.BUYER}),
         seen=(fingerprint(body["description"]),),
         refunded=order.refunded,
+        asked_earlier=body["order"].get("asked", 0),
     )
 
 

@@ -96,10 +96,17 @@ def hear(state: Dispute, event: Mapping[str, Any], at: datetime) -> Dispute:
         amount = data.get("amount")
         paid = state.order.amount if amount is None else amount
         state = replace(state, refunded=min(state.order.amount, state.refunded + paid))
+        if _of_earlier(state, data.get("key")):
+            state = replace(state, asked_earlier=max(0, state.asked_earlier - paid))
     state = _with_each(state, lambda each: _answered(each, kind, data.get("key")))
     if state.active:  # the appeal's end disposes of what could not be paid
         return _with_each(state, _without_failed)
     return _with_retries(_less_deferred(state), at)
+
+
+def _of_earlier(state: Dispute, key: object) -> bool:
+    """Whether a key is that of another dispute's request."""
+    return isinstance(key, str) and not key.startswith(f"{state.id}:")
 
 
 def answers(state: Dispute, kind: OrderEventType, key: str | None) -> bool:

@@ -260,6 +260,8 @@ class Dispute:
     held: bool = False
     refunded: int = 0
     """Paid back for this order so far, in minor units: before the dispute, and by events since."""
+    asked_earlier: int = 0
+    """What earlier disputes of the order asked to be paid back and nobody has reported as paid."""
     reopened: bool = False
     closed: bool = False
 
@@ -274,10 +276,14 @@ class Dispute:
         return self.earlier if self.settlement is None else (*self.earlier, self.settlement)
 
     @property
+    def asked(self) -> int:
+        """What was asked to be paid back for this order, by this dispute or before, and was not reported as paid."""
+        return self.asked_earlier + sum(each.refund for each in self.settlements if not each.refund_done)
+
+    @property
     def refundable(self) -> int:
         """What is left of the order's amount to pay back: not paid back yet, nor asked for."""
-        asked = sum(each.refund for each in self.settlements if not each.refund_done)
-        return max(0, self.order.amount - self.refunded - asked)
+        return max(0, self.order.amount - self.refunded - self.asked)
 
     def runs(self, deadline: Deadline) -> bool:
         """Whether a deadline's time runs, or waits for the bank."""

@@ -1,6 +1,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -324,13 +325,31 @@ async def test_an_order_is_free_again_after_its_dispute(database: Database, orde
     assert await take(database, orders, known, "d2")
 
 
+async def taken_and_left(database: Database, orders: Orders, *disputes: str) -> None:
+    """Disputes of an order, one after the other, all ended."""
+    await orders.put(FACTS, NOW)
+    for dispute in disputes:
+        order = await orders.get(FACTS.id)
+        assert order is not None
+        assert await take(database, orders, order, dispute)
+        await database.transact(partial(orders.leave_dispute, FACTS.id, DisputeId(dispute)))
+
+
+async def test_a_dispute_does_not_come_back_after_a_newer_one(database: Database, orders: Orders) -> None:
+    """It would not know what the newer one asked to be paid back."""
+    await taken_and_left(database, orders, "d1", "d2")
+    for name, came in (("d1", False), ("d2", True)):
+        retake = partial(orders.retake_dispute, FACTS.id, DisputeId(name), FACTS.buyer.id, FACTS.seller.id)
+        assert await database.transact(retake) is came
+
+
 @pytest.mark.parametrize(
     ("buyer", "seller", "taken"), [("b", "s", True), ("c", "s", False), ("b", "t", False), ("s", "b", False)]
 )
 async def test_a_reopened_dispute_comes_back_to_the_same_parties(
     database: Database, orders: Orders, buyer: str, seller: str, taken: bool
 ) -> None:
-    await orders.put(FACTS, NOW)
+    await taken_and_left(database, orders, "d1")
     name, parties = DisputeId("d1"), (UserId(buyer), UserId(seller))
     came = await database.transact(lambda session: orders.retake_dispute(FACTS.id, name, *parties, session))
     assert came is taken

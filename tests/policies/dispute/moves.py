@@ -205,6 +205,7 @@ RULES_OF_REFUSALS: Final = frozenset(
         "amount_limit",
         "another_agent",
         "appeal_window",
+        "appealable",
         "appealed_already",
         "awaiting_fulfillment",
         "charged_back",

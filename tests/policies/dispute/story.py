@@ -79,6 +79,7 @@ class Story:
         talked: bool = True,
         now: datetime = OPENED,
         replayed: int = REPLAYED,
+        earlier: Dispute | None = None,
         **said: Any,
     ) -> None:
         self.replayed = replayed
@@ -89,7 +90,8 @@ class Story:
         self.known: Dispute | None = None
         self._ids: set[tuple[UserId, CommandId]] = set()
         command = opening(**said)
-        self._write(open_dispute(facts, order_state or OrderState(), command, rules or Policy(), now, talked=talked))
+        order_state = order_state or OrderState()
+        self._write(open_dispute(facts, order_state, command, rules or Policy(), now, talked=talked, earlier=earlier))
 
     @property
     def state(self) -> Dispute:

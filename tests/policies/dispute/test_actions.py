@@ -98,6 +98,10 @@ def test_evidence_that_was_asked_for_has_to_be_added() -> None:
     assert add == Action("evidence.add", True, story.now + 5 * H, "evidence_request")
     assert not story.actions(BUYER)["evidence.add"].mandatory
     assert "decision.issue" not in story.actions(AGENT)
+    story.wait(9 * H)
+    assert "decision.issue" not in story.actions(AGENT)
+    story.wait(MS)  # and before the worker has said so
+    assert "decision.issue" in story.actions(AGENT)
 
 
 @pytest.mark.parametrize(("outcome", "loser"), [("buyer_favor", SELLER), ("seller_favor", BUYER)])

@@ -208,6 +208,19 @@ def test_but_not_when_it_was_over_before() -> None:
     assert story.state.attend_by == before
 
 
+def test_at_the_last_moment_the_seller_still_had_time() -> None:
+    story = Story(policy(reminders={})).wait(24 * H)
+    frozen(story).wait(H).event(T.CHARGEBACK_WON)
+    assert story.state.attend_by == story.state.opened_at + 25 * H
+
+
+def test_who_was_heard_needs_no_more_time() -> None:
+    story = Story().attended()
+    before = story.state.attend_by
+    frozen(story).wait(H).event(T.CHARGEBACK_WON)
+    assert story.state.attend_by == before
+
+
 def test_lost_ends_it_and_moves_no_money() -> None:
     story = frozen().wait(H)
     [_, unfrozen, resolved] = story.event(T.CHARGEBACK_LOST)

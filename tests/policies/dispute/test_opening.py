@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from policies.dispute import commands as ask
 from policies.dispute.opening import Eligibility, eligibility, open_dispute
 from policies.dispute.policy import Opening, Policy, Terms
 from policies.dispute.state import Rule
@@ -11,8 +12,10 @@ from policies.errors import BadRequest, ChatError, ErrorCode, Forbidden, Refused
 from policies.instant import rfc3339
 from policies.order import Chargeback, OrderState, Seller
 from policies.vocabulary import (
+    DisputeId,
     EntryKind,
     EvidenceKind,
+    OrderEventType,
     Reason,
     Resolution,
     Role,
@@ -210,3 +213,73 @@ def test_while_the_bank_decides_it_opens_frozen_and_with_support() -> None:
     assert state.escalation.rule == "chargeback"
     assert state.chargeback_at == PLACED
     assert state.deadlines == ()
+
+
+# After an earlier dispute of the same order
+
+
+def agreed_on(amount: int) -> Story:
+    story = Story().attended()
+    offer = story.offers(SELLER, Resolution.PARTIAL_REFUND, amount)
+    story.did(BUYER, ask.AcceptProposal, offer)
+    return story
+
+
+def again(story: Story, **more: Any) -> Story:
+    return Story(now=story.now, earlier=story.state, dispute=DisputeId("e" * 20), **more)
+
+
+def test_what_was_asked_for_before_is_not_there_to_be_asked_for_again() -> None:
+    first = agreed_on(3000)
+    second = again(first)
+    assert second.entries[0].body["order"]["asked"] == 3000
+    assert second.state.refundable == PAID - 3000
+    assert second.told(WebhookType.PAYMENT_HOLD_REQUESTED)[0]["amount"] == PAID - 3000
+    third = again(second)
+    assert third.state.refundable == PAID - 3000
+
+
+def test_when_it_is_reported_as_paid_it_counts_once() -> None:
+    first = agreed_on(3000)
+    second = again(first)
+    assert first.state.settlement is not None
+    second.event(OrderEventType.PAYMENT_REFUNDED, key=first.state.settlement.key, amount=3000)
+    assert (second.state.refunded, second.state.asked, second.state.refundable) == (3000, 0, PAID - 3000)
+    second.event(OrderEventType.PAYMENT_REFUNDED, amount=1000)
+    assert second.state.refundable == PAID - 4000
+
+
+def test_paid_before_the_second_one_it_counts_once_too() -> None:
+    first = agreed_on(3000)
+    first.event(OrderEventType.PAYMENT_REFUNDED, amount=3000)
+    second = again(first, order_state=OrderState(refunded=3000))
+    assert (second.state.asked, second.state.refundable) == (0, PAID - 3000)
+
+
+def test_when_all_was_asked_for_there_is_nothing_to_dispute() -> None:
+    first = Story().attended()
+    offer = first.offers(SELLER, Resolution.FULL_REFUND)
+    first.did(BUYER, ask.AcceptProposal, offer)
+    assert eligibility(FACTS, NEW, POLICY, first.now, first.state).rule == "already_refunded"
+
+
+def test_while_a_decision_may_be_appealed_a_new_dispute_waits() -> None:
+    """Or a buyer could keep the seller from appealing by opening another one."""
+    first = Story().claimed()
+    first.decides(AGENT, "buyer_favor", "partial_refund", 3000)
+    due_at = first.now + 72 * H
+    told = Eligibility(False, "appealable", opens_at=due_at, fallback="order_room")
+    assert eligibility(FACTS, NEW, POLICY, due_at, first.state) == told
+    with pytest.raises(Refused) as waiting:
+        again(first)
+    assert waiting.value.details["opens_at"] == rfc3339(due_at)
+    assert eligibility(FACTS, NEW, POLICY, due_at + MS, first.state) == Eligibility(True)
+    first.event(OrderEventType.CHARGEBACK_OPENED)
+    assert eligibility(FACTS, NEW, POLICY, due_at + MS, first.state) == told
+
+
+def test_after_a_withdrawal_or_an_agreement_another_one_may_be_opened() -> None:
+    first = Story()
+    first.did(BUYER, ask.Close, "It works now.")
+    assert again(first).state.active
+    assert again(agreed_on(1)).state.active

@@ -24,7 +24,7 @@ def test_the_sellers_first_real_message_attends() -> None:
     assert state.heard == {Role.BUYER, Role.SELLER}
     assert state.seen == ()
     assert state.deadline(Rule.SELLER_ATTEND) is None
-    assert [each["by"] for each in story.told(WebhookType.DISPUTE_ATTENDED)] == ["message"]
+    assert [each["act"] for each in story.told(WebhookType.DISPUTE_ATTENDED)] == ["message"]
 
 
 @pytest.mark.parametrize("text", ["...", "  ?!", "—", "the LAMP does not work!", "Is  it broken"])
@@ -122,6 +122,7 @@ def test_the_last_moment_is_in_time() -> None:
     assert silence is not None
     story.until(silence.due_at)
     assert [entry.kind for entry in story.says(BUYER, "Hello?")] == [EntryKind.MESSAGE]
+    assert story.wait(MS).tick() == []
     assert story.state.stage is Stage.NEGOTIATION
 
 
