@@ -46,7 +46,7 @@ from tests.bench.usage import Meter, cpu_s
 
 _DATABASE: Final = "bench_deadlines"
 _INSERTED_TOGETHER: Final = 1000
-_PATIENCE_S: Final = 120.0
+_PATIENCE_S: Final = 300.0
 _PER_MINUTE: Final = 60.0
 _IN_TIME_S: Final = 5.0
 _POLICY: Final = parse_policy({"terms": {"reminders": dict.fromkeys(("seller_attend", "no_update"), 0)}})
@@ -69,7 +69,7 @@ class Size:
     """
 
     disputes: int = 1_000_000
-    due: int = 10_000
+    due: int = 5_000
     rate: int = 100
     spread_s: float = 20.0
     idle_s: float = 20.0
