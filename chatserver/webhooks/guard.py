@@ -219,8 +219,6 @@ class Guard:
         answer: asyncio.Future[Sequence[Any]] = loop.create_future()
 
         def settle(found: Sequence[Any] | None, error: Exception | None) -> None:
-            if answer.done():
-                return
             if error is not None:
                 answer.set_exception(error)
             else:

@@ -368,15 +368,21 @@ class TestCrowd:
             await courier.stop()
 
     async def test_one_endpoint_is_asked_for_so_much_at_a_time(self, stage: Stage, receiver: Receiver) -> None:
-        async def soon(writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(0.02)
+        release = asyncio.Event()
+
+        async def late(writer: asyncio.StreamWriter) -> None:
+            await release.wait()
             await status(204)(writer)
 
-        receiver.answer = lambda _: soon
+        receiver.answer = lambda _: late
         await stage.endpoint(receiver)
         for number in range(12):
             await stage.happen(f"d{number}", 1)
-        courier = await stage.courier(concurrency=4)
+        courier = await stage.courier(concurrency=4, timeout_s=60)
+        await courier.round()
+        await eventually(lambda: receiver.under_way == 4)
+        await courier.round()
+        release.set()
         await eventually(lambda: len(receiver.events) == 12, courier.round)
         assert receiver.most_under_way == 4
 
