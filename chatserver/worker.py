@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,10 +26,13 @@ from chatserver.deadlines import DeadlineMetrics, Deadlines
 from chatserver.disputes.aftercare import Aftercare
 from chatserver.disputes.desk import DISPUTE_ID_CHARS, Desk
 from chatserver.disputes.ledger import Ledger
+from chatserver.evidence.aftercare import EvidenceAftercare
+from chatserver.evidence.office import EvidenceOffice, evidence_office
 from chatserver.hub.announcer import Announcer
 from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.integrity import IntegrityCheck
 from chatserver.periodic import Job, JobMetrics, Worker
+from chatserver.policy_file import load_policy
 from chatserver.salts import Salts
 from chatserver.settings import Settings
 from chatserver.webhooks.courier import Courier
@@ -55,6 +58,10 @@ UNREAD_S: Final = 1.0
 """How often a worker looks which messages have been unread for long enough."""
 AFTERCARE_S: Final = 5.0
 """Pause between looks for what was left behind."""
+EVIDENCE_S: Final = 10.0
+"""Pause between looks for evidence that was left behind, or waits for the scanner."""
+OLD_EVIDENCE_S: Final = 60.0
+"""Pause between looks for uploads and evidence whose time is up, and for objects that should not be there."""
 SANDBOX_CLOCK_S: Final = 0.25
 """How soon a worker follows when the sandbox's clock was moved."""
 
@@ -78,6 +85,8 @@ class WorkerMetrics:
         self.lapsed = Counter("dispute_chat_claims_lapsed", lapsed, registry=registry)
         reported = "Events of orders that disputes heard of from a worker, because whoever took them in could not tell."
         self.reported = Counter("dispute_chat_order_events_finished", reported, registry=registry)
+        brought = "Evidence that a worker brought further: finished, scanned, abandoned, cleared, retired."
+        self.evidence = Counter("dispute_chat_evidence_aftercare", brought, ("step",), registry=registry)
         self.courier = CourierMetrics(registry)
         self.deadlines = DeadlineMetrics(registry)
 
@@ -113,6 +122,7 @@ class Parts:
     lookout: UnreadLookout
     deadlines: Deadlines
     aftercare: Aftercare
+    evidence: EvidenceAftercare
 
 
 def jobs(parts: Parts) -> list[Job]:
@@ -149,9 +159,28 @@ def jobs(parts: Parts) -> list[Job]:
         Job("claims", AFTERCARE_S, lapse_claims),
         Job("order events", AFTERCARE_S, report_events),
     ]
+    found += evidence_jobs(parts.evidence, metrics)
     if settings.sandbox:
         found.append(Job("sandbox clock", SANDBOX_CLOCK_S, follow_sandbox, shared=True))
     return found
+
+
+def evidence_jobs(aftercare: EvidenceAftercare, metrics: WorkerMetrics) -> list[Job]:
+    """The work on evidence."""
+
+    def job(step: str, every_s: float, run: Callable[[], Awaitable[int]]) -> Job:
+        async def counted() -> None:
+            metrics.evidence.labels(step).inc(await run())
+
+        return Job(f"evidence {step}", every_s, counted)
+
+    return [
+        job("finished", EVIDENCE_S, aftercare.finish),
+        job("scanned", EVIDENCE_S, aftercare.scan_again),
+        job("abandoned", OLD_EVIDENCE_S, aftercare.abandon),
+        job("cleared", OLD_EVIDENCE_S, aftercare.clear),
+        job("retired", OLD_EVIDENCE_S, aftercare.retire),
+    ]
 
 
 def work(settings: Settings) -> int:
@@ -200,6 +229,7 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
         log = RoomLog(database, commit)
         ledger = _ledger(settings, database, log)
         desk = _desk(ledger, clock, announce)
+        office = _office(settings, database, ledger, desk, clock, announce)
         try:
             async with (
                 courier(settings, database, clock, random, metrics.courier) as sending,
@@ -225,8 +255,10 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
                         metrics=metrics.deadlines,
                     ),
                     aftercare=Aftercare(desk, ledger.claims, ledger.orders, clock, settings.claim_lease_s),
+                    evidence=office.aftercare,
                 )
         finally:
+            await office.store.close()
             await desk.close()
             await commit.close()
 
@@ -255,6 +287,32 @@ def _desk(ledger: Ledger, clock: ShiftedClock, announce: Announce) -> Desk:
         new_id=lambda: DisputeId(token_hex(DISPUTE_ID_CHARS // 2)),
         policy=Policy,
         announce=tell,
+    )
+
+
+def _office(
+    settings: Settings,
+    database: Database,
+    ledger: Ledger,
+    desk: Desk,
+    clock: ShiftedClock,
+    announce: Announce,
+) -> EvidenceOffice:
+    async def tell(entries: Sequence[Entry]) -> None:
+        announce(entries)
+
+    return evidence_office(
+        settings,
+        database,
+        ledger.log,
+        ledger.rooms,
+        ledger.disputes,
+        desk,
+        clock=clock,
+        salt=Salts(),
+        announce=tell,
+        rules=load_policy(settings.policy_file).evidence,
+        swapped=lambda: None,  # a worker gives nothing out
     )
 
 

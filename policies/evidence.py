@@ -6,7 +6,7 @@ What an uploader announces is checked here before anything is signed; what then 
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -168,6 +168,21 @@ def _media_type(named: str, filename: str) -> MediaType:
             details={"field": "filename"},
         )
     return media_type
+
+
+def kept_until(touched_at: datetime, ended: Iterable[datetime | None], rules: EvidenceRules) -> datetime | None:
+    """Until when a piece of evidence is kept; None while a dispute that it may matter for goes on.
+
+    Args:
+        touched_at: when it was added or withdrawn.
+        ended: when the dispute ended, or in an order's room each dispute of the order. None: not yet.
+    """
+    latest = touched_at
+    for each in ended:
+        if each is None:
+            return None
+        latest = max(latest, each)
+    return latest + rules.retention
 
 
 def safe_filename(filename: str, media_type: MediaType) -> str:

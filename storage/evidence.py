@@ -4,7 +4,7 @@ A piece is announced, uploaded, looked at, and then sealed: an entry in its room
 of the bytes. The states say what has still to be done, so that whatever was interrupted can be finished by anybody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -42,6 +42,7 @@ class EvidenceState(StrEnum):
 COUNTED: Final = (EvidenceState.ANNOUNCED, EvidenceState.QUARANTINED, EvidenceState.SEALING, EvidenceState.SEALED)
 """States that count for the limit of a side."""
 UNFINISHED: Final = (EvidenceState.ANNOUNCED, EvidenceState.QUARANTINED, EvidenceState.SEALING)
+"""States in which what was uploaded is still needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Evidence:
     seq: Seq | None = None
     rule: str | None = None
     withdrawn_at: datetime | None = None
+    leftover: bool = False
 
     def now(self, state: EvidenceState, at: datetime, **changed: Any) -> "Evidence":
         """The same, further on."""
@@ -95,8 +97,8 @@ class EvidenceStore:
         self._evidence = database.collection("evidence")
 
     async def add(self, evidence: Evidence) -> None:
-        """Keep a piece that was announced."""
-        await self._evidence.insert_one(_encode(evidence))
+        """Keep a piece that was announced. Once it is sealed, a worker looks how long it is to be kept."""
+        await self._evidence.insert_one(_encode(evidence) | {"look_at": evidence.announced_at})
 
     async def get(self, evidence: EvidenceId) -> Evidence | None:
         found = await self._evidence.find_one({"_id": evidence})
@@ -134,6 +136,35 @@ class EvidenceStore:
         """Pieces that stand in a state since a time, the longest first."""
         query = {"state": state.value, "touched_at": {"$lt": instant(before)}}
         return [_decode(each) for each in await self._evidence.find(query, sort=[("touched_at", 1)], limit=limit)]
+
+    async def leftovers(self, before: datetime, limit: int) -> list[Evidence]:
+        """Pieces that ended before a time, but whose objects were perhaps not all deleted, the longest first."""
+        query = {"leftover": True, "touched_at": {"$lt": instant(before)}}
+        return [_decode(each) for each in await self._evidence.find(query, sort=[("touched_at", 1)], limit=limit)]
+
+    async def to_look_at(self, now: datetime, limit: int) -> list[Evidence]:
+        """Sealed pieces of which it is time to ask how long they are to be kept, the longest due first."""
+        query = {"state": EvidenceState.SEALED.value, "look_at": {"$lte": instant(now)}}
+        return [_decode(each) for each in await self._evidence.find(query, sort=[("look_at", 1)], limit=limit)]
+
+    async def look_later(self, evidence: EvidenceId, at: datetime) -> None:
+        """Ask again then."""
+        await self._evidence.update_one({"_id": evidence}, {"$set": {"look_at": instant(at)}})
+
+    async def of_uploader(self, room: RoomId, uploader: UserId) -> list[Evidence]:
+        """All that a user has added or begun to add in a room."""
+        found = await self._evidence.find({"room": room, "uploader.id": uploader})
+        return [_decode(each) for each in found]
+
+    async def rooms_of(self, uploader: UserId) -> list[RoomId]:
+        """The rooms in which a user has added evidence, or begun to. Reads through all there is."""
+        found = await self._evidence.aggregate([{"$match": {"uploader.id": uploader}}, {"$group": {"_id": "$room"}}])
+        return sorted(each["_id"] for each in found)
+
+    async def several(self, evidence: Collection[EvidenceId]) -> dict[EvidenceId, Evidence]:
+        """Those of the pieces that there are, in one query."""
+        found = await self._evidence.find({"_id": {"$in": list(evidence)}})
+        return {each["_id"]: _decode(each) for each in found}
 
     async def after(self, evidence: EvidenceId | None, limit: int) -> list[Evidence]:
         """All pieces in the order of their ids, a page at a time."""
@@ -178,6 +209,7 @@ def _encode(evidence: Evidence) -> dict[str, Any]:
         "seq": evidence.seq,
         "rule": evidence.rule,
         "withdrawn_at": evidence.withdrawn_at,
+        "leftover": evidence.leftover,
     }
 
 
@@ -214,4 +246,5 @@ def _decode(document: Mapping[str, Any]) -> Evidence:
         seq=document["seq"],
         rule=document["rule"],
         withdrawn_at=document["withdrawn_at"],
+        leftover=document["leftover"],
     )

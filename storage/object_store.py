@@ -28,6 +28,7 @@ THREADS: Final = 8
 CHUNK_BYTES: Final = 1024 * 1024
 PAGE: Final = 1000
 """Keys of one request, at most, by S3's API."""
+_VERSIONS: Final = ("Versions", "DeleteMarkers")
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 _CHANGED: Final = frozenset({"412", "PreconditionFailed"})
 _OURS: Final = frozenset({"400", "403", "AccessDenied", "InvalidAccessKeyId", "NoSuchBucket", "SignatureDoesNotMatch"})
@@ -255,11 +256,25 @@ class ObjectStore:
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects; one that is not there is no error."""
-        for start in range(0, len(keys), self._page):
-            named = [{"Key": key} for key in keys[start : start + self._page]]
-            answer = await self._ask("delete_objects", Delete={"Objects": named, "Quiet": True})
+        await self._delete([{"Key": key} for key in keys])
+
+    async def _delete(self, named: Sequence[Mapping[str, str]]) -> None:
+        for start in range(0, len(named), self._page):
+            objects = named[start : start + self._page]
+            answer = await self._ask("delete_objects", Delete={"Objects": objects, "Quiet": True})
             if answer.get("Errors"):
                 raise Unavailable("The store did not delete everything.")
+
+    async def purge(self, keys: Sequence[str]) -> None:
+        """Delete objects with all versions that the bucket keeps of them; what is not there is no error."""
+        for key in keys:
+
+            def versions(s3: Any, key: str = key) -> list[dict[str, str]]:
+                pages = s3.get_paginator("list_object_versions").paginate(Bucket=self._bucket, Prefix=key)
+                listed = (each for page in pages for kind in _VERSIONS for each in page.get(kind, ()))
+                return [{"Key": key, "VersionId": each["VersionId"]} for each in listed if each["Key"] == key]
+
+            await self._delete(await self._run(versions))
 
     async def listing(self, prefix: str) -> AsyncIterator[StoredObject]:
         """All objects under a prefix, in the order of their keys, in bounded memory."""

@@ -14,7 +14,8 @@ One shard holds all of a room, so that everything on the way of a message touche
   room is on one shard. head, read_after, read_before, find and erase name one room: one shard. ``heads`` goes to the
   shards that own the rooms; while MongoDB cannot do a DISTINCT_SCAN under a shard filter (before 8.1), it reads the
   index keys of the whole rooms there, and is better replaced by one ``head`` for each room.
-* ``evidence``: {_id: 1}. It is asked for by id, and by room where a page of evidence is shown; no message needs it.
+* ``evidence`` and ``holds``: {_id: 1}. Evidence is asked for by id, and by room where a page of it is shown; only a
+  message that cites some needs it.
 * ``rooms`` and ``cursors``: shard key {_id: 1} (a cursor's id begins with its room). ``Rooms.facts``,
   ``Cursors.advance``, ``of_room`` name ids: one shard each. ``Rooms.of_user`` asks all shards; it is not on the way of
   a message.
@@ -177,6 +178,7 @@ _EVIDENCE: Final = _object(
         "touched_at": _DATE,
     }
 )
+_HOLD: Final = _object({"_id": _ID, "by": _ID, "role": _one_of(Role), "reason": _TEXT, "since": _DATE})
 
 COLLECTIONS: Final = (
     _Collection(
@@ -276,11 +278,17 @@ COLLECTIONS: Final = (
             IndexModel([("room", ASCENDING), ("state", ASCENDING), ("announced_at", ASCENDING)], name="room"),
             # What was begun and not finished, the longest first.
             IndexModel([("state", ASCENDING), ("touched_at", ASCENDING)], name="unfinished"),
+            # Of what is sealed, when to ask how long it is to be kept.
+            IndexModel([("state", ASCENDING), ("look_at", ASCENDING)], name="look"),
+            # Objects that a crash has kept from being deleted: next to none at any time.
+            IndexModel([("touched_at", ASCENDING)], name="leftover", partialFilterExpression={"leftover": True}),
             # The same bytes in other places.
             IndexModel([("said.sha256", ASCENDING)], name="sha256"),
         ),
         _EVIDENCE,
     ),
+    # Disputes whose evidence must be kept.
+    _Collection("holds", validator=_HOLD),
     _Collection("cursors", validator=_CURSOR),
     _Collection("api_keys", validator=_API_KEY),
     _Collection(

@@ -190,14 +190,30 @@ class Intake:
         except ChatError as refusal:  # the room was closed meanwhile, or the agent has lost the claim
             rule = str(refusal.details.get("rule", refusal.code.value))
             await self._refuse(evidence, rule, refusal.message)
-        sealed = await self._advance(evidence, evidence.now(EvidenceState.SEALED, self._clock.now(), seq=seq))
+        # Before it counts as sealed: whoever goes on after a crash deletes it too.
         await self._store.delete([object_key(INCOMING, evidence)])
-        return sealed
+        return await self._advance(evidence, evidence.now(EvidenceState.SEALED, self._clock.now(), seq=seq))
 
     async def abandon(self, evidence: Evidence) -> None:
-        """Drop an upload that nobody completed."""
-        await self._advance(evidence, evidence.now(EvidenceState.ABANDONED, self._clock.now()))
-        await self._forget_objects(evidence)
+        """Drop an upload that nobody completed.
+
+        Raises:
+            Unavailable: somebody completes it right now, or there is no answer; the same may be called again.
+        """
+        ended = evidence.now(EvidenceState.ABANDONED, self._clock.now(), leftover=True)
+        await self.clear(await self._advance(evidence, ended))
+
+    async def delete(self, evidence: Evidence) -> None:
+        """Delete what is kept of a piece, in any state. Its entry and its hash stay. Raises as ``abandon``."""
+        ended = evidence.now(EvidenceState.DELETED, self._clock.now(), leftover=True)
+        await self.clear(await self._advance(evidence, ended))
+
+    async def clear(self, evidence: Evidence) -> None:
+        """Delete the objects of a piece that has ended; again, if it was not finished. Raises ``Unavailable``."""
+        if evidence.upload is not None:
+            await self._store.abandon_parts(object_key(INCOMING, evidence), evidence.upload)
+        await self._store.purge([object_key(prefix, evidence) for prefix in PREFIXES])
+        await self._known.advance(evidence, evidence.now(evidence.state, evidence.touched_at, leftover=False))
 
     async def _own(self, evidence: EvidenceId, uploader: UserId) -> Evidence:
         known = await self._known.get(evidence)
@@ -297,15 +313,10 @@ class Intake:
 
     async def _refuse(self, evidence: Evidence, rule: str, message: str) -> NoReturn:
         # The state first: whoever has sealed it meanwhile needs the objects.
-        await self._advance(evidence, evidence.now(EvidenceState.REFUSED, self._clock.now(), rule=rule))
-        await self._forget_objects(evidence)
+        ended = evidence.now(EvidenceState.REFUSED, self._clock.now(), rule=rule, leftover=True)
+        await self.clear(await self._advance(evidence, ended))
         logger.info("evidence_refused", evidence=evidence.id, room=evidence.room, rule=rule)
         raise Refused(message, details={"rule": rule})
-
-    async def _forget_objects(self, evidence: Evidence) -> None:
-        if evidence.upload is not None:
-            await self._store.abandon_parts(object_key(INCOMING, evidence), evidence.upload)
-        await self._store.delete([object_key(prefix, evidence) for prefix in PREFIXES])
 
     async def _advance(self, before: Evidence, after: Evidence) -> Evidence:
         """Keep the next state. When somebody else did the same step meanwhile, theirs holds."""

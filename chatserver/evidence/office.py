@@ -7,6 +7,7 @@ from typing import Final
 
 from chatserver.clock import Clock
 from chatserver.disputes.desk import Desk
+from chatserver.evidence.aftercare import Cabinet, EvidenceAftercare
 from chatserver.evidence.custody import Custody
 from chatserver.evidence.examiner import Examiner
 from chatserver.evidence.intake import Intake
@@ -18,6 +19,7 @@ from policies.evidence import EvidenceId, EvidenceRules
 from storage.client import Database
 from storage.disputes import Disputes
 from storage.evidence import EvidenceStore
+from storage.holds import Holds
 from storage.object_store import ObjectStore, ObjectStoreConfig
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -33,6 +35,8 @@ class EvidenceOffice:
     known: EvidenceStore
     intake: Intake
     custody: Custody
+    holds: Holds
+    aftercare: EvidenceAftercare
 
 
 def open_store(settings: Settings) -> ObjectStore:
@@ -66,7 +70,7 @@ def evidence_office(
     swapped: Callable[[], None],
 ) -> EvidenceOffice:
     """Make the parts; the arguments are those of ``Intake``, ``Custody`` and ``Register``."""
-    store, known = open_store(settings), EvidenceStore(database)
+    store, known, holds = open_store(settings), EvidenceStore(database), Holds(database)
     register = Register(desk, log, rooms, clock, salt, announce)
     scanner = Clamd(settings.scanner_url) if settings.scanner_url else None
     intake = Intake(
@@ -80,4 +84,6 @@ def evidence_office(
         clock,
         lambda: EvidenceId(token_hex(EVIDENCE_ID_BYTES)),
     )
-    return EvidenceOffice(store, known, intake, Custody(store, known, register, rules, clock, swapped))
+    custody = Custody(store, known, register, rules, clock, swapped)
+    aftercare = EvidenceAftercare(Cabinet(store, known, disputes, rooms, holds), intake, scanner, rules, clock)
+    return EvidenceOffice(store, known, intake, custody, holds, aftercare)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import struct
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 CHUNK_BYTES: Final = 64 * 1024
 ANSWER_BYTES: Final = 4096
+PING_S: Final = 5.0
 
 
 class ScannerAway(Exception):
@@ -25,6 +27,10 @@ class Scanner(Protocol):
         Raises:
             ScannerAway: nobody knows yet.
         """
+        ...
+
+    async def is_there(self) -> bool:
+        """Whether it answers."""
         ...
 
 
@@ -52,18 +58,26 @@ class Clamd:
             return verdict.removesuffix(" FOUND")
         raise ScannerAway(f"the scanner says: {answer[:200]}")
 
+    async def is_there(self) -> bool:
+        try:
+            async with asyncio.timeout(PING_S), self._connected() as (reader, writer):
+                writer.write(b"zPING\0")
+                return await reader.readuntil(b"\0") == b"PONG\0"
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return False
+
     async def _ask(self, path: Path) -> str:
+        async with self._connected() as (reader, writer):
+            writer.write(b"zINSTREAM\0")
+            await _send(path, writer)
+            answer = await reader.readuntil(b"\0")
+            return answer[:-1].decode(errors="replace")
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         reader, writer = await self._connect()
         try:
-            writer.write(b"zINSTREAM\0")
-            with path.open("rb") as file:
-                while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                    writer.write(struct.pack(">I", len(chunk)) + chunk)
-                    await writer.drain()
-            writer.write(struct.pack(">I", 0))
-            await writer.drain()
-            answer = await reader.readuntil(b"\0")
-            return answer[:ANSWER_BYTES].rstrip(b"\0").decode(errors="replace")
+            yield reader, writer
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -74,3 +88,13 @@ class Clamd:
         if parts.scheme == "unix":
             return await asyncio.open_unix_connection(parts.path, limit=ANSWER_BYTES)
         return await asyncio.open_connection(parts.hostname, parts.port, limit=ANSWER_BYTES)
+
+
+async def _send(path: Path, writer: asyncio.StreamWriter) -> None:
+    """The file in chunks with their lengths in front, and one of no length at the end."""
+    with path.open("rb") as file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            writer.write(struct.pack(">I", len(chunk)) + chunk)
+            await writer.drain()
+    writer.write(struct.pack(">I", 0))
+    await writer.drain()

@@ -19,6 +19,7 @@ from storage.audit import Audit
 from storage.cursors import Cursors
 from storage.disputes import Disputes
 from storage.evidence import EvidenceStore
+from storage.holds import Holds
 from storage.orders import Orders
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -60,3 +61,4 @@ class Services:
     evidence: EvidenceStore
     intake: Intake
     custody: Custody
+    holds: Holds

@@ -18,7 +18,7 @@ from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier, mint
 from chatserver.disputes.desk import Desk
 from chatserver.disputes.ledger import Ledger
-from chatserver.evidence.office import evidence_office
+from chatserver.evidence.office import EvidenceOffice, evidence_office
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.metrics import Metrics
@@ -61,6 +61,7 @@ class Backstage:
     watch: Stopwatch
     keys: ApiKeys
     revocations: Revocations
+    office: EvidenceOffice
     announced: list[Entry] = field(default_factory=list)
     tag: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     """Keeps the ids of one test apart from those of others in the same database."""
@@ -252,8 +253,9 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         evidence=office.known,
         intake=office.intake,
         custody=office.custody,
+        holds=office.holds,
     )
-    yield Backstage(services, clock, watch, keys, revocations, announced)
+    yield Backstage(services, clock, watch, keys, revocations, office, announced)
     await office.store.close()
     await webhooks.close()
     await desk.close()
