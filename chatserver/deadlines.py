@@ -81,6 +81,8 @@ class Pace:
         together: disputes that are written in one transaction. More cost less each, and make it likelier that one of
             them keeps the others from being written.
         claim: how long nobody else looks at what was claimed. A worker that dies leaves its claims for so long.
+        held_up_s: before a dispute is tried again that could not be claimed: as long as MongoDB keeps the locks of a
+            process that has died, about.
         pauses: before a faulty dispute is looked at again, by how often it has failed in a row.
     """
 
@@ -88,6 +90,7 @@ class Pace:
     batch: int = 100
     together: int = 25
     claim: timedelta = timedelta(seconds=10)
+    held_up_s: float = 60.0
     pauses: tuple[timedelta, ...] = (
         timedelta(minutes=1),
         timedelta(minutes=5),
@@ -133,6 +136,8 @@ class Deadlines:
         self._claimant = claimant
         self._metrics = metrics
         self._pace = pace
+        self._held_up: dict[DisputeId, float] = {}
+        """Disputes that could not be claimed, and until when they are not tried again."""
 
     async def run(self) -> None:
         """Do what is due now, or becomes due within the horizon; come back when that is all.
@@ -148,12 +153,26 @@ class Deadlines:
                 return
             if ahead_s >= 0:
                 await asyncio.sleep(ahead_s + JUST_AFTER_S)
-            while claimed := await self._claim():
+            claimed = await self._claim()
+            if not claimed:
+                return  # others have taken what is due, or it is held up
+            while claimed:
                 await self._finish(claimed)
+                claimed = await self._claim()
 
     async def _claim(self) -> list[DisputeId]:
-        now = self._clock.now()
-        return await self._disputes.claim_due(now, now + self._pace.claim, self._pace.batch, self._claimant)
+        now, pace = self._clock.now(), self._pace
+        passed = asyncio.get_running_loop().time()
+        self._held_up = {dispute: until for dispute, until in self._held_up.items() if until > passed}
+        wanted = now, now + pace.claim, pace.batch, self._claimant, self._held_up.keys()
+        try:
+            return await self._disputes.claim_due(*wanted)
+        except Unavailable:
+            taken, held_up = await self._disputes.claim_each(*wanted)
+        until = asyncio.get_running_loop().time() + pace.held_up_s
+        self._held_up.update(dict.fromkeys(held_up, until))
+        logger.warning("disputes_held_up", disputes=len(held_up))
+        return taken
 
     async def _finish(self, claimed: Sequence[DisputeId]) -> None:
         """Look at all of them, even when cancelled meanwhile."""
@@ -188,8 +207,9 @@ class Deadlines:
         self._metrics.early(len(early))
         if due and not await self._written(due):
             alone |= dict.fromkeys(current.dispute.id for current, _ in due)
-        for dispute in alone:
-            await self._look_alone(dispute)
+        looks = await asyncio.gather(*map(self._look_alone, alone), return_exceptions=True)
+        for failed in (each for each in looks if isinstance(each, BaseException)):
+            raise failed
 
     def _decided(self, current: Current) -> list[Entry] | None:
         """What the clock writes in a dispute; None when that cannot be said."""
@@ -206,10 +226,9 @@ class Deadlines:
             await self._ledger.write_each(due)
         except AppendLost:
             return False
-        except Unavailable:
-            raise
         except Exception:
-            # One that the database refuses, for example: alone, the others get through.
+            # One of them is locked by what a dead process left behind, or the database refuses it: tried one by one,
+            # the others get through.
             logger.warning("deadlines_not_together", disputes=len(due), exc_info=True)
             return False
         now = self._clock.now()

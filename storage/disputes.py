@@ -18,6 +18,7 @@ from pymongo import UpdateOne
 from policies.dispute.evolve import evolve
 from policies.dispute.state import Dispute
 from policies.entry import Entry
+from policies.errors import Unavailable
 from policies.instant import instant
 from policies.vocabulary import DisputeId, OrderId, Seq, Stage, Status, UserId
 from storage.chain import Head, head_of
@@ -188,7 +189,9 @@ class Disputes:
 
     # For the worker
 
-    async def claim_due(self, now: datetime, until: datetime, limit: int, claimant: str) -> list[DisputeId]:
+    async def claim_due(
+        self, now: datetime, until: datetime, limit: int, claimant: str, avoid: Collection[DisputeId] = ()
+    ) -> list[DisputeId]:
         """Take disputes in which something is due, the longest due first, for a worker to look at.
 
         Whoever looks writes the next time, by ``advance`` or ``put_later``. Nobody else gets these before ``until``;
@@ -199,19 +202,50 @@ class Disputes:
             until: when they are due again.
             limit: most disputes.
             claimant: names the worker; it claims again when this call has returned.
+            avoid: not these.
         """
-        due = {"next_at": {"$lte": instant(now)}}
-        found = await self._disputes.find(due, projection={"_id": 1}, sort=[("next_at", 1)], limit=limit)
-        ids = [document["_id"] for document in found]
+        ids = await self._due(now, limit, avoid)
         if not ids:
             return []
         # One compare-and-swap for all: it takes those that are still due, and each only once.
+        due = {"next_at": {"$lte": instant(now)}}
         claim = {"$set": {"next_at": instant(until), "claimed_by": claimant}}
         if await self._disputes.update_many({"_id": {"$in": ids}, **due}, claim) == len(ids):
             return ids
         won = {"_id": {"$in": ids}, "next_at": instant(until), "claimed_by": claimant}
         taken = {document["_id"] for document in await self._disputes.find(won, projection={"_id": 1})}
         return [each for each in ids if each in taken]
+
+    async def claim_each(
+        self, now: datetime, until: datetime, limit: int, claimant: str, avoid: Collection[DisputeId] = ()
+    ) -> tuple[list[DisputeId], list[DisputeId]]:
+        """``claim_due``, but each dispute by itself: for when claiming them together got no answer.
+
+        A process that dies in the middle of a transaction leaves its locks behind, for a minute or more. One dispute
+        that is locked so must not keep the others from being claimed.
+
+        Returns:
+            Those that were taken, and those that are held up.
+        """
+        due = {"next_at": {"$lte": instant(now)}}
+        claim = {"$set": {"next_at": instant(until), "claimed_by": claimant}}
+
+        async def take(dispute: DisputeId) -> bool | None:
+            try:
+                return await self._disputes.update_one({"_id": dispute, **due}, claim) == 1
+            except Unavailable:
+                return None
+
+        ids = await self._due(now, limit, avoid)
+        results = dict(zip(ids, await asyncio.gather(*map(take, ids)), strict=True))
+        return [each for each in ids if results[each]], [each for each in ids if results[each] is None]
+
+    async def _due(self, now: datetime, limit: int, avoid: Collection[DisputeId]) -> list[DisputeId]:
+        query: dict[str, Any] = {"next_at": {"$lte": instant(now)}}
+        if avoid:
+            query["_id"] = {"$nin": list(avoid)}
+        found = await self._disputes.find(query, projection={"_id": 1}, sort=[("next_at", 1)], limit=limit)
+        return [document["_id"] for document in found]
 
     async def next_due(self) -> datetime | None:
         """When a worker has to look at a dispute next; None while nothing is due some day."""

@@ -1,12 +1,14 @@
 """What is due is done once: by one worker or several, after crashes, beside people, around faults."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from chatserver.deadlines import Deadlines
 from chatserver.disputes.ledger import Ledger, Overtaken
@@ -16,15 +18,18 @@ from policies.dispute.state import Rule
 from policies.entry import Draft
 from policies.errors import Unavailable
 from policies.room import dispute_room
-from policies.vocabulary import DisputeId, EntryKind, Seq, Stage
+from policies.vocabulary import CommandId, DisputeId, EntryKind, Seq, Stage
 from storage.chain import link
-from storage.client import Database
+from storage.client import Database, MongoConfig, open_database
+from storage.documents import encode_entry
 from storage.errors import EntryRejected
 from tests.chatserver.moving_time import HandClock
 from tests.chatserver.office import BUYER, HOUR_S, SELLER, Office
+from tests.eventually import eventually
 
 ESCALATED = EntryKind.DISPUTE_ESCALATED
 APPROACHING = EntryKind.DEADLINE_APPROACHING
+SILENT = parse_policy({"terms": {"reminders": dict.fromkeys(["seller_attend", "no_update"], 0)}})
 
 
 @pytest.fixture
@@ -34,8 +39,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 async def office(own_database: Database, clock: HandClock) -> AsyncIterator[Office]:
-    quiet = parse_policy({"terms": {"reminders": dict.fromkeys(["seller_attend", "no_update"], 0)}})
-    made = Office(own_database, clock, quiet)
+    made = Office(own_database, clock, SILENT)
     yield made
     await made.close()
 
@@ -281,11 +285,12 @@ async def test_a_database_that_does_not_answer_is_said_and_the_work_is_done_late
     dispute = await office.open()
     clock.advance(24 * HOUR_S + 1)
 
-    async def silent(*_: object) -> None:
+    async def silent(*_: object, **__: object) -> None:
         raise Unavailable("The database did not answer in time.")
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "write_each", silent)
+        patch.setattr(Ledger, "write", silent)
         with pytest.raises(Unavailable):
             await office.deadlines().run()
     clock.advance(10.001)
@@ -325,3 +330,78 @@ async def test_a_dispute_with_much_talk_since_its_snapshot_is_read_alone(
     await office.deadlines().run()
     assert (await office.kinds(dispute)).count(ESCALATED) == 1
     assert (await office.log.read_after(dispute.room, Seq(0), 1))[0].kind is EntryKind.DISPUTE_OPENED
+
+
+@pytest.fixture
+async def impatient(own_database: Database, mongo_url: str, clock: HandClock) -> AsyncIterator[Office]:
+    """The same database, with little time for an operation."""
+    database = open_database(MongoConfig(mongo_url, own_database.name, timeout_s=1.0))
+    made = Office(database, clock, SILENT)
+    yield made
+    await made.close()
+    await database.close()
+
+
+@contextlib.contextmanager
+def left_behind(mongo_url: str, office: Office, collection: str, write: Callable[..., Any]) -> Iterator[None]:
+    """A transaction of a process that has died in the middle of it; MongoDB gives it up when this ends."""
+    with MongoClient[dict[str, Any]](mongo_url) as client, client.start_session() as session:
+        session.start_transaction()
+        write(client[office.database.name][collection], session)
+        try:
+            yield
+        finally:
+            session.abort_transaction()
+
+
+async def test_one_whose_snapshot_a_dead_process_has_locked_holds_up_nobody(
+    impatient: Office, clock: HandClock, mongo_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    locked, *others = [await impatient.open(number) for number in range(1, 6)]
+    clock.advance(24 * HOUR_S + 1)
+    worker = impatient.deadlines(held_up_s=0.5)
+
+    def lock(disputes: Any, session: Any) -> None:
+        disputes.update_one({"_id": locked.id}, {"$set": {"told": 9}}, session=session)
+
+    with caplog.at_level(logging.WARNING):
+        with left_behind(mongo_url, impatient, "disputes", lock):
+            await worker.run()
+            for dispute in others:
+                assert (await impatient.kinds(dispute)).count(ESCALATED) == 1
+            assert ESCALATED not in await impatient.kinds(locked)
+            await worker.run()
+        kinds: list[EntryKind] = []
+
+        async def look() -> None:
+            await worker.run()
+            kinds[:] = await impatient.kinds(locked)
+
+        await eventually(lambda: ESCALATED in kinds, look)
+    assert (await impatient.kinds(locked)).count(ESCALATED) == 1
+
+
+async def test_one_whose_next_entry_a_dead_process_has_begun_to_write_holds_up_nobody(
+    impatient: Office, clock: HandClock, mongo_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    locked, *others = [await impatient.open(number) for number in range(1, 6)]
+    clock.advance(24 * HOUR_S + 1)
+    head = await impatient.log.head(locked.room)
+    entries = link(locked.room, head, [_draft("half a message")], clock.now(), impatient.salt)
+
+    def begin(collection: Any, session: Any) -> None:
+        collection.insert_one(dict(encode_entry(entries[0])), session=session)
+
+    with caplog.at_level(logging.WARNING):
+        with left_behind(mongo_url, impatient, "entries", begin):
+            with pytest.raises(Unavailable):
+                await impatient.deadlines().run()
+            for dispute in others:
+                assert (await impatient.kinds(dispute)).count(ESCALATED) == 1
+        clock.advance(10.001)
+        await impatient.deadlines().run()
+    assert (await impatient.kinds(locked)).count(ESCALATED) == 1
+
+
+def _draft(text: str) -> Draft:
+    return Draft(BUYER, CommandId("half"), EntryKind.MESSAGE, {"text": text})

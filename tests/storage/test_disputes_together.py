@@ -130,6 +130,18 @@ async def test_several_advance_together_or_not_at_all(database: Database, disput
     ]
 
 
+async def test_each_is_claimed_by_itself_and_some_are_avoided(
+    database: Database, disputes: Disputes, log: RoomLog
+) -> None:
+    await create(database, disputes, log, 1, 2, 3, 4)
+    now = NOW + 24 * HOUR
+    assert await disputes.claim_due(now, now + HOUR, 10, "w", ids(1, 2, 3)) == ids(4)
+    assert await disputes.claim_each(now, now + HOUR, 1, "w", ids(1)) == (ids(2), [])
+    assert await disputes.claim_each(now, now + HOUR, 10, "w") == (ids(1, 3), [])
+    assert await disputes.claim_each(now, now + HOUR, 10, "w") == ([], [])
+    assert await disputes.claim_due(now + HOUR, now + 2 * HOUR, 10, "other") == ids(1, 2, 3, 4)
+
+
 async def test_one_that_fails_is_put_aside_for_longer_each_time(
     database: Database, disputes: Disputes, log: RoomLog
 ) -> None:
