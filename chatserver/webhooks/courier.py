@@ -1,7 +1,7 @@
 """The worker's part: queue what is new, claim what is due, send it.
 
-Each claimed stream is sent by a task of its own, so an endpoint that is slow or dead holds up nobody but itself: it has
-its own share of tasks, and the next round claims for the others meanwhile.
+Each claimed stream is sent by a task of its own, which then goes on with another one of the same endpoint. An endpoint
+that is slow or dead holds up nobody but itself: it has its own share of tasks, and rounds go on for the others.
 
 At every moment the process may die. What was sent is noted after the answer; a claim ends by itself; so an event may be
 sent again, and is never left out.
@@ -70,6 +70,8 @@ class Courier:
     def __init__(self, parts: CourierParts) -> None:
         self._parts = parts
         self._sending: dict[asyncio.Task[None], Claim] = {}
+        self._claiming = asyncio.Lock()
+        """Tasks of one process claim one after the other, so that they do not reach for the same streams."""
 
     async def round(self) -> None:
         """Queue what is new, and begin to send what is due; comes back without waiting for that.
@@ -87,7 +89,11 @@ class Courier:
         for endpoint in await parts.webhooks.list():
             free = parts.concurrency - busy[endpoint.id]
             if endpoint.enabled and free > 0:
-                await self._claim(endpoint, free)
+                for claim in await self._claim(endpoint.id, free):
+                    task = asyncio.create_task(self._send_streams(claim), name=f"webhook {claim.endpoint}")
+                    self._sending[task] = claim
+                    task.add_done_callback(self._ended)
+        parts.metrics.under_way.set(len(self._sending))
 
     async def settle(self) -> None:
         """Wait until everything that was begun has ended."""
@@ -103,17 +109,13 @@ class Courier:
         with contextlib.suppress(Unavailable):  # then the claims end by themselves
             await self._parts.deliveries.abandon(claims)
 
-    async def _claim(self, endpoint: Endpoint, limit: int) -> None:
+    async def _claim(self, endpoint: str, limit: int) -> list[Claim]:
         parts = self._parts
-        real = parts.real.now()
-        claims = await parts.deliveries.claim(
-            endpoint.id, parts.token(), parts.clock.now(), real, real + self._lasting(), limit
-        )
-        for claim in claims:
-            task = asyncio.create_task(self._send_stream(claim), name=f"webhook {claim.endpoint}")
-            self._sending[task] = claim
-            task.add_done_callback(self._ended)
-        parts.metrics.under_way.set(len(self._sending))
+        async with self._claiming:
+            real = parts.real.now()
+            return await parts.deliveries.claim(
+                endpoint, parts.token(), parts.clock.now(), real, real + self._lasting(), limit
+            )
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         claim = self._sending.pop(task)
@@ -127,6 +129,20 @@ class Courier:
 
     def _lasting(self) -> timedelta:
         return timedelta(seconds=self._parts.timeout_s + MARGIN_S + LEASE_S)
+
+    async def _send_streams(self, claim: Claim) -> None:
+        """Send a stream, and then others of its endpoint for as long as some are due."""
+        task = asyncio.current_task()
+        assert task is not None
+        while True:
+            await self._send_stream(claim)
+            endpoint = await self._parts.webhooks.get(claim.endpoint)
+            if endpoint is None or not endpoint.enabled:
+                return
+            more = await self._claim(claim.endpoint, 1)
+            if not more:
+                return
+            claim = self._sending[task] = more[0]
 
     async def _send_stream(self, claim: Claim) -> None:
         """Send a stream's events, one after the other, until there are none, one fails, or the claim is lost."""
@@ -153,7 +169,8 @@ class Courier:
             # Something was added while this looked, or the claim is somebody else's.
             if (held := await parts.deliveries.renew(held, parts.real.now() + self._lasting())) is None:
                 return
-        if held is not None:
+        # The endpoint was disabled, or the others are to have their turn.
+        if held is not None and not await parts.deliveries.release(held, parts.clock.now()):
             await parts.deliveries.abandon([held])
 
     async def _hold(self, claim: Claim) -> Claim | None:

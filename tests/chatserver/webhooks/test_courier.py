@@ -412,13 +412,28 @@ class TestCrowd:
         self, stage: Stage, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("chatserver.webhooks.courier.EVENTS_OF_A_STREAM", 3)
+
+        def answer(_: Received) -> Respond:
+            stage.clock.advance(0.01)
+            return status(204)
+
+        receiver.answer = answer
         await stage.endpoint(receiver)
-        await stage.happen("long", *range(1, 8))
         courier = await stage.courier(concurrency=1)
+        await stage.happen("long", *range(1, 8))
+        assert await stage.deliveries.queue_new(stage.clock.now()) == 7
+        stage.clock.advance(0.005)
+        await stage.happen("short", 1)
         await turn(courier)
-        assert receiver.events == ["long:1", "long:2", "long:3"]
-        await turn(courier, rounds=3)
-        assert receiver.events == [f"long:{n}" for n in range(1, 8)]
+        assert receiver.events[:4] == ["long:1", "long:2", "long:3", "short:1"]
+        assert receiver.events[4:] == [f"long:{n}" for n in range(4, 8)]
+
+    async def test_a_crowd_of_short_streams_does_not_wait_for_rounds(self, stage: Stage, receiver: Receiver) -> None:
+        await stage.endpoint(receiver)
+        for number in range(30):
+            await stage.happen(f"d{number}", 1)
+        await turn(await stage.courier(concurrency=2))
+        assert len(receiver.events) == 30
 
 
 class TestCrash:
