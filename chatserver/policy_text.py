@@ -12,21 +12,26 @@ from pydantic.json_schema import GenerateJsonSchema
 from policies.dispute.policy import REMINDED, Policy
 from policies.vocabulary import Reason
 
+_CHECKLISTS: Final = "checklists"
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def policy_text(policy: Policy) -> Iterator[str]:
     """The lines of a file that ``chatserver.policy_file.load_policy`` reads this policy from."""
-    yield f"# {_described(Policy, 'version')}"
-    yield f"version = {_value(policy.version)}"
-    for name in ("opening", "terms"):
-        yield from _part(name, getattr(policy, name))
+    sections = {name: value for name in Policy.model_fields if isinstance(value := getattr(policy, name), BaseModel)}
+    for name in Policy.model_fields:
+        if name in sections or name == _CHECKLISTS:
+            continue
+        yield f"# {_described(Policy, name)}"
+        yield f"{name} = {_value(getattr(policy, name))}"
+    for name, section in sections.items():
+        yield from _part(name, section)
     yield ""
-    yield f"# {_described(Policy, 'checklists')}"
+    yield f"# {_described(Policy, _CHECKLISTS)}"
     for reason in Reason:
         if (checklist := policy.checklists.get(reason)) is None:
             continue
-        yield from ("", f"[checklists.{reason.value}]")
+        yield from ("", f"[{_CHECKLISTS}.{reason.value}]")
         yield from (f"{side} = {_value(getattr(checklist, side))}" for side in ("buyer", "seller"))
 
 

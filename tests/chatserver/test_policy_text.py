@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from pydantic import BaseModel
 
 from chatserver.policy_text import duration_text, policy_schema, policy_text
 from policies.dispute.policy import REMINDED, Policy, parse_policy
@@ -37,6 +38,14 @@ policies = st.fixed_dictionaries(
                 "second_person_above": st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(-10, 10**12)),
             },
         ),
+        "evidence": st.fixed_dictionaries(
+            {},
+            optional={
+                "per_side": st.integers(1, 1000),
+                "kinds": st.lists(st.sampled_from(sorted(EvidenceKind)), min_size=1, max_size=3, unique=True),
+                "retention": durations,
+            },
+        ),
         "checklists": st.dictionaries(
             st.sampled_from(sorted(Reason)), st.fixed_dictionaries({"buyer": kinds, "seller": kinds}), max_size=3
         ),
@@ -52,6 +61,48 @@ def shown(policy: Policy) -> dict[str, Any]:
 def test_what_is_shown_is_read_as_the_same_policy_and_fits_the_schema(policy: Policy) -> None:
     assert parse_policy(shown(policy)) == policy
     Draft202012Validator(policy_schema()).validate(shown(policy))
+
+
+def test_everything_that_a_policy_holds_is_shown() -> None:
+    content = shown(Policy())
+    assert content.keys() == Policy.model_fields.keys()
+    parts = {name: type(part) for name, part in Policy() if isinstance(part, BaseModel)}
+    assert "evidence" in parts
+    for name, part in parts.items():
+        assert content[name].keys() == part.model_fields.keys()
+
+
+def test_everything_in_a_policy_that_is_changed_is_read_back() -> None:
+    """Of each value of each part another one, whatever parts there are some day."""
+    changed = parse_policy(otherwise(Policy()))
+    assert parse_policy(shown(changed)) == changed
+    for name, part in Policy():
+        other = getattr(changed, name)
+        if not isinstance(part, BaseModel):
+            assert other != part, name
+            continue
+        for field, value in part:
+            assert getattr(other, field) != value, f"{name}.{field}"
+
+
+def otherwise(part: BaseModel) -> dict[str, Any]:
+    """The content of a file in which nothing has its default."""
+    return {name: another(name, value) for name, value in part}
+
+
+def another(name: str, value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return otherwise(value)
+    if isinstance(value, timedelta):
+        return duration_text(value + timedelta(seconds=1))
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, tuple):
+        return [str(each) for each in value[1:]]
+    if isinstance(value, str):
+        return {"settle": "when_final", "version": "2"}[name]
+    assert isinstance(value, dict)
+    return {key: another(key, each) for key, each in value.items()} or {"EUR": 1}
 
 
 def test_every_line_of_a_shown_policy_has_its_purpose_beside_it() -> None:
