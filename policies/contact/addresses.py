@@ -1,0 +1,375 @@
+"""E-mail addresses and links, as written and in disguise.
+
+Host names end in a suffix of the public suffix list (packaged with tldextract; the network is never asked). Names
+reserved for examples (RFC 2606, RFC 6761) lead nowhere and are no links.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import tldextract
+
+from policies.contact.views import View, replaced
+
+_AT_WORDS: Final = (
+    "at|arroba|aroba|arobase|arrobase|ät|aet|chiocciola|malpa|malpka|klammeraffe|собака|собачка|эт|آت|ات|艾特|圈a|"
+    "a cong|at the rate|at sign|monkey|kuyruklu a|et isareti|keong"
+)
+_DOT_WORDS: Final = "dot|punto|ponto|punkt|point|точка|тчк|nokta|kropka|titik|cham|دوت|نقطه|点|點|bindu|d0t"
+_PROVIDERS: Final = (
+    "gmail|gmai|gmial|gamil|googlemail|hotmail|outlook|yahoo|ymail|icloud|aol|protonmail|proton|tutanota|yandex|gmx|"
+    "rediffmail|zoho|fastmail|live|mail|rocketmail|wanadoo|libero|interia|seznam|rambler"
+)
+_ENDINGS: Final = (
+    "com|net|org|info|biz|io|co|gg|me|ru|de|uk|fr|es|it|pl|br|mx|ar|cl|pe|tr|id|vn|in|cn|us|eu|ca|au|nl|be|ch|at|pt|se|no|"
+    "dk|fi|cz|sk|hu|ro|bg|gr|ua|by|kz|jp|kr|tw|hk|sg|my|ph|th|sa|ae|eg|ma|za|ng|tv|cc|xyz|shop|store|online|site|app|dev|"
+    "link|live|club|top|pro|ly|gl|ws|to|edu|gov|page|chat|ai|su|vip|icu|win|fun|space|website|tech|game|games|market"
+)
+_ENDING: Final = rf"(?:{_ENDINGS})(?:\.(?:uk|br|mx|ar|tr|id|vn|in|cn|au|jp|kr|tw|hk|sg|my|ph|za|pl|co))?"
+_EMAIL: Final = re.compile(
+    r"(?<![\w.+%-])([^\W_][\w.+%-]{0,63})@((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,5}[^\W\d_]{1,18})(?![\w-])"
+)
+_EMAIL_PROVIDER: Final = re.compile(
+    rf"([^\W_][\w.+%-]{{1,63}})\s?@\s?((?:{_PROVIDERS})(?:[\s,]*(?:com|net|ru|de|fr|es|it|me)\b)?)(?![\w.-])"
+)
+_HASHED: Final = re.compile(rf"([^\W_][\w.+%-]{{1,63}})[#*&]((?:{_PROVIDERS})\.(?:{_ENDINGS}))\b")
+_RUN_TOGETHER: Final = re.compile(
+    r"(?<!\w)[\w.]{0,40}(?:\s\d{1,6}\s?)?(?:gmail|hotmail|yahoo|outlook|icloud|rediffmail|ymail)\s?com(?!\w)"
+)
+_URL: Final = re.compile(
+    r"(?<![\w@.-])(?:(?P<scheme>(?:h(?:tt|xx)ps?|ftp)\s?:\s?/\s?/\s?)(?P<any>[\w.-]{3,120}(?::\d+)?)|"
+    r"(?P<host>(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,18}))(?P<path>(?::\d{2,5})?[/?#][^\s<>\"'，。！？]*)?"
+)
+_TWITCH: Final = re.compile(
+    r"(?<![\w@.])(twitch|youtube|instagram|facebook|discord|t|wa|vk)\s(tv|com|gg|me)/([\w.-]{2,60})"
+)
+_FILES: Final = frozenset(
+    [
+        "png",
+        "jpg",
+        "jpeg",
+        "gif",
+        "webp",
+        "heic",
+        "mp4",
+        "mov",
+        "avi",
+        "mkv",
+        "pdf",
+        "txt",
+        "log",
+        "zip",
+        "rar",
+        "7z",
+        "doc",
+        "docx",
+        "xls",
+        "xlsx",
+        "csv",
+        "json",
+        "py",
+        "exe",
+        "apk",
+        "dll",
+        "ini",
+        "mp3",
+        "wav",
+        "html",
+        "htm",
+        "php",
+        "js",
+        "css",
+        "sh",
+        "md",
+        "psd",
+        "svg",
+        "bmp",
+        "tiff",
+        "ts",
+    ]
+)
+_RESERVED: Final = frozenset({"example", "test", "invalid", "localhost", "local", "internal", "onion-example"})
+_COMMON: Final = frozenset(
+    [
+        "com",
+        "net",
+        "org",
+        "info",
+        "biz",
+        "io",
+        "gg",
+        "ru",
+        "de",
+        "uk",
+        "fr",
+        "es",
+        "pl",
+        "br",
+        "mx",
+        "ar",
+        "tr",
+        "vn",
+        "cn",
+        "us",
+        "eu",
+        "ca",
+        "au",
+        "nl",
+        "ch",
+        "pt",
+        "se",
+        "cz",
+        "ro",
+        "ua",
+        "kz",
+        "jp",
+        "kr",
+        "tw",
+        "hk",
+        "sg",
+        "tv",
+        "cc",
+        "xyz",
+        "shop",
+        "store",
+        "online",
+        "app",
+        "dev",
+        "club",
+        "vip",
+        "page",
+        "site",
+        "website",
+        "ly",
+        "gl",
+        "su",
+        "icu",
+        "top",
+    ]
+)
+"""Suffixes that are no words: with them, a bare name with a dot in it is a link."""
+_INVITES: Final = re.compile(
+    r"(?:discord\.gg|discord(?:app)?\.com/invite|t\.me|telegram\.me|wa\.me|chat\.whatsapp\.com|api\.whatsapp\.com|m\.me|line\.me|"
+    r"instagram\.com|facebook\.com|fb\.com|fb\.me|vk\.com|vk\.me|zalo\.me|snapchat\.com|join\.skype\.com|signal\.me|qm\.qq\.com|"
+    r"u\.wechat\.com|paypal\.me|cash\.app|venmo\.com|revolut\.me|ko-fi\.com|linktr\.ee|bit\.ly|tinyurl\.com|cutt\.ly|goo\.gl)\b"
+)
+
+Found = tuple[int, int, float, str]
+"""Start and end in the view, confidence, rule."""
+
+
+@cache
+def _suffixes() -> tldextract.TLDExtract:
+    return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Hosts that are the platform's own."""
+
+    own: frozenset[str]
+
+    def is_own(self, host: str) -> bool:
+        host = host.partition(":")[0].strip(".")
+        return any(host == own or host.endswith("." + own) for own in self.own)
+
+
+def own_hosts(*lists: Collection[str]) -> Hosts:
+    """The platform's hosts of several lists, in lower case and without schemes."""
+    hosts = (
+        re.sub(r"^\w+://|/.*$", "", host.strip().lower()).removeprefix("www.") for names in lists for host in names
+    )
+    return Hosts(frozenset(host for host in hosts if host))
+
+
+def _suffix(host: str) -> str:
+    """The public suffix of a host name; empty when it has none or nothing before it."""
+    parts = _suffixes().extract_str(host)
+    return parts.suffix if parts.domain else ""
+
+
+def _all(pattern: re.Pattern[str], text: str, score: float, rule: str) -> list[Found]:
+    return [(match.start(), match.end(), score, rule) for match in pattern.finditer(text)]
+
+
+def emails(text: str, hosts: Hosts) -> list[Found]:
+    """E-mail addresses that are written out, perhaps without the end of the host name."""
+    found: list[Found] = []
+    for match in _EMAIL.finditer(text):
+        host = match[2]
+        if hosts.is_own(host) or host.rpartition(".")[2] in _RESERVED:
+            continue
+        found.append((match.start(), match.end(), 0.95 if _suffix(host) else 0.6, "email.address"))
+    found += _all(_EMAIL_PROVIDER, text, 0.8, "email.provider")
+    found += _all(_RUN_TOGETHER, text, 0.8, "email.run_together")
+    found += _all(_HASHED, text, 0.85, "email.other_sign")
+    return found
+
+
+def links(text: str, hosts: Hosts, *, cased: str) -> list[Found]:
+    """Links, with a scheme or bare. ``cased`` is the same text with its capitals: ``Tuesday.How`` is two sentences."""
+    found: list[Found] = []
+    for match in _URL.finditer(text):
+        host = (match["any"] or match["host"]).partition(":")[0].strip(".")
+        ending = host.rpartition(".")[2]
+        if hosts.is_own(host) or hosts.is_own(host.removeprefix("www.")) or ending in _RESERVED:
+            continue
+        if match["scheme"]:
+            if "." in host and not host.replace(".", "").isdigit():
+                found.append((match.start(), match.end(), 0.93, "url.scheme"))
+            continue
+        if not match["path"] and (ending in _FILES or host.count(".") > 3):
+            continue
+        suffix = _suffix(host)
+        if not suffix:
+            continue
+        path = match["path"] or ""
+        found_at = (match.start(), match.end())
+        if _INVITES.match(host + path):
+            if len(path) > 1 or host.startswith(("discord.gg", "www.")):
+                found.append((*found_at, 0.93, "url.invite"))
+            else:
+                found.append((*found_at, 0.6, "url.host"))
+        elif host.startswith("www."):
+            found.append((*found_at, 0.9, "url.www"))
+        elif len(path) > 2 and path[0] == "/" and len(host) > 4:
+            found.append((*found_at, 0.85 if suffix.rpartition(".")[2] in _COMMON else 0.6, "url.path"))
+        elif suffix.rpartition(".")[2] in _COMMON and len(host.removesuffix("." + suffix)) > 2:
+            capital = cased[match.start() + host.rfind(".") + 1 : match.start() + host.rfind(".") + 2].isupper()
+            lower = cased[match.start() : match.start() + len(host)].isupper()
+            found.append(
+                (*found_at, 0.3 if capital and not lower and suffix not in ("com", "net", "org") else 0.74, "url.bare")
+            )
+        elif "-" in host or any(char.isdigit() for char in host):
+            found.append((*found_at, 0.55, "url.bare"))
+    found += _all(_TWITCH, text, 0.7, "url.spaced")
+    return found
+
+
+_SPACED_ENDING: Final = (
+    r"(?:(?:com|net|org|ru|info|shop|store|xyz|site|online|co\.uk|com\.br)\b|(?:me|gg|ly|gl|io|tv)\s?(?:/|slash))"
+)
+"""What ends a host name even after a space: endings that are no words, or go on with a path."""
+_OPEN: Final = r"[(\[{<\"'*_~|]"
+_CLOSE: Final = r"[)\]}>\"'*_~|]"
+_SIGN: Final = re.compile(
+    rf"\s*{_OPEN}\s?(?:(?P<at>{_AT_WORDS}|a|@)|(?P<dot>{_DOT_WORDS}|d|\.|,)|(?P<slash>slash|/))\s?{_CLOSE}\s*"
+    rf"|(?P<sat>\s+(?:{_AT_WORDS})\s+|\s*(?<=[^\x00-\x7f])(?:艾特|圈a)\s*|\s+@\s*|\s*@\s+|\s🅰t\s)"
+    rf"|(?P<sdot>\s+(?:{_DOT_WORDS})\s+|\s*(?<=\w)点(?=[a-z])|\s*(?<=\w)點(?=[a-z])|\s*\.\s+(?={_SPACED_ENDING})"
+    rf"|\s+\.\s*(?={_SPACED_ENDING}|[\w .]{{1,20}}@)|,(?=(?:com|net|org|ru)\b))"
+    rf"|(?P<sslash>\s+(?:slash|barra|forward slash|слэш|slesh)\s+|\s+/\s*|\s*/\s+)"
+    rf"|(?P<scheme>\bh(?:tt|xx)ps?\s*:?\s*//?\s*/?\s*(?=\w))|(?P<www>\bw\s?w\s?w\s*(?:\.|dot|punto|ponto|punkt)\s*(?=\w))"
+)
+_SPELLED: Final = re.compile(
+    rf"[(\[{{<\"*_~|]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly)\b"
+    rf"|[点點][a-z]|[a-z]艾特|\b(?:{_AT_WORDS})\s+(?:{_PROVIDERS})\b|,(?:com|net|ru|de|org|gg|io)\b"
+    r"|:\s?/\s?/|w w w|\s/\s"
+)
+
+
+_SIGNS: Final = re.compile(r"[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b|hxxp|w w")
+_SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly)\b")
+
+
+def spelled_out(text: str, cued: bool) -> bool:
+    """Whether a text writes the signs of addresses as words, in brackets or with spaces.
+
+    ``cued``: it holds a word for a dot, or a mail provider.
+    """
+    if not cued and _SIGNS.search(text) is None and _SPACED_DOT.search(text) is None:
+        return False
+    return _SPELLED.search(text) is not None
+
+
+def unspelled(view: View) -> View:
+    """Signs written as words are put in: ``max (at) mail dot com`` reads ``max@mail.com``."""
+    parts: list[tuple[int, int, str]] = []
+    for match in _SIGN.finditer(view.text):
+        kind = match.lastgroup
+        sign = {
+            "at": "@",
+            "sat": "@",
+            "dot": ".",
+            "sdot": ".",
+            "slash": "/",
+            "sslash": "/",
+            "scheme": "http://",
+            "www": "www.",
+        }
+        parts.append((match.start(), match.end(), sign[kind or "dot"]))
+    return replaced(view, parts)
+
+
+_SAID_EMAIL: Final = re.compile(
+    rf"(?<![\w@])([^\W_][\w+%-]*(?:\.[\w+%-]+){{0,4}})@((?:[^\W_][\w-]*\.){{1,3}}{_ENDING}|(?:{_PROVIDERS}))(?![\w@-])"
+)
+_SAID_HOST: Final = re.compile(
+    rf"(?<![\w@.-])(?:https?://|www\.)?([^\W_][\w-]{{1,40}}(?:\.[\w-]{{1,40}}){{0,2}})\.{_ENDING}(?:/[\w./?=-]*)?(?![\w-])"
+)
+_WORDS_BEFORE: Final = frozenset(
+    [
+        "look",
+        "looked",
+        "looking",
+        "be",
+        "am",
+        "is",
+        "was",
+        "are",
+        "were",
+        "here",
+        "there",
+        "me",
+        "us",
+        "him",
+        "it",
+        "you",
+        "meet",
+        "arrive",
+        "stay",
+        "back",
+        "only",
+        "up",
+        "out",
+        "available",
+        "email",
+        "mail",
+        "account",
+        "located",
+        "starting",
+        "available",
+        "working",
+        "login",
+        "log",
+        "me",
+    ]
+)
+_ME: Final = re.compile(r"(?<![\w.])(?:https?://)?(?:t|m|wa)\.me/[\w./-]{2,60}")
+
+
+def said_emails(text: str, hosts: Hosts) -> list[Found]:
+    """E-mail addresses in a text whose spelled-out signs were put in."""
+    found: list[Found] = []
+    for match in _SAID_EMAIL.finditer(text):
+        if hosts.is_own(match[2]) or match[2].rpartition(".")[2] in _RESERVED:
+            continue
+        if "." in match[2]:
+            found.append((match.start(), match.end(), 0.88, "email.spelled"))
+        elif match[1] not in _WORDS_BEFORE:
+            sure = any(not char.isalpha() for char in match[1])
+            found.append((match.start(), match.end(), 0.75 if sure else 0.5, "email.spelled_provider"))
+    return found
+
+
+def said_links(text: str, hosts: Hosts) -> list[Found]:
+    """Links in a text whose spelled-out signs were put in."""
+    found: list[Found] = []
+    for match in _SAID_HOST.finditer(text):
+        host = re.sub(r"^https?://|^www\.|/.*$", "", match.group())
+        if hosts.is_own(host) or host.rpartition(".")[2] in _FILES | _RESERVED or match[1].isdigit():
+            continue
+        found.append((match.start(), match.end(), 0.86, "url.spelled"))
+    return found + _all(_ME, text, 0.9, "url.spelled")

@@ -1,0 +1,227 @@
+"""Runs of digits: numerals, number words of many languages, letters that stand for digits, across any separators."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntFlag, auto
+from itertools import product
+from typing import Final
+
+from ahocorasick_rs import AhoCorasick, MatchKind
+
+_LEET: Final = {"o": "o0", "i": "i1l!", "e": "e3", "s": "s5$", "a": "a4@", "t": "t7", "z": "z2"}
+_HAN: Final = "\u2e80-\u9fff\uf900-\ufaff"
+_TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|_|\s+|[^\w\s]")
+_ATTACHED: Final = re.compile(r"[^\W\d]{1,20}(\d{6,})|(\d{7,})[^\W\d]{1,20}")
+"""Digits written onto a word: ``tel0812…``, ``0812…pls``."""
+_LETTERED: Final = re.compile(r"[\doil|sbzg]+")
+_FILLERS: Final = frozenset(
+    [
+        *("and", "then", "dash", "minus", "hyphen", "space", "plus", "area", "code", "or"),
+        *(
+            "y",
+            "e",
+            "luego",
+            "und",
+            "dann",
+            "et",
+            "puis",
+            "poi",
+            "и",
+            "потом",
+            "ve",
+            "sonra",
+            "dan",
+            "lalu",
+            "terus",
+            "de",
+        ),
+    ]
+)
+"""Words that may stand between digits without ending a run."""
+_REPEATS: Final = {
+    "double": 2,
+    "triple": 3,
+    "doble": 2,
+    "dubbel": 2,
+    "doppel": 2,
+    "doppelte": 2,
+    "doppia": 2,
+    "tripla": 3,
+    "dupla": 2,
+    "двойная": 2,
+    "двойной": 2,
+    "podwojne": 2,
+    "cift": 2,
+}
+"""How often the digit after such a word is meant."""
+_ENDING: Final = frozenset('";%$€£¥₺₽₹')
+"""Signs that end a run: what follows is another amount or measure."""
+_MOST_SIGNS: Final = 5
+"""Letters at the beginning of a number word that may be signs."""
+_LONGEST_TOKEN: Final = 60
+"""Longest piece of writing that may be number words."""
+_MOST_DIGITS: Final = 40
+"""Longest run that is built. What goes on after it is no telephone number."""
+
+
+def _disguised_forms(word: str) -> list[str]:
+    """A number word with signs for some of its letters: ``0ne``, ``f1ve``. Never one of digits only."""
+    choices = [_LEET.get(char, char) for char in word[:_MOST_SIGNS]]
+    forms = ("".join(form) + word[_MOST_SIGNS:] for form in product(*choices))
+    return [form for form in forms if not form.isdigit()]
+
+
+class Kind(IntFlag):
+    """How the digits of a run are written."""
+
+    NUMERAL = auto()
+    WORD = auto()
+    LETTER = auto()
+    HAN = auto()
+    REPEATED = auto()
+    ATTACHED = auto()
+
+
+@dataclass(slots=True)
+class Run:
+    """Digits that belong together. ``groups`` are the digits between separators; ``gaps`` what separates them."""
+
+    start: int
+    end: int
+    digits: str
+    groups: list[str]
+    gaps: list[str]
+    kinds: Kind
+    words: int = 0
+
+    @property
+    def singles(self) -> int:
+        return sum(len(group) == 1 for group in self.groups)
+
+
+class NumberWords:
+    """Reads runs of digits. Made once of the number words of the lexicons."""
+
+    def __init__(self, digits: Mapping[str, str]) -> None:
+        self._digits = {word: value for word, value in digits.items() if " " not in word}
+        glued = [word for word in self._digits if len(word) > 2 or not word.isascii()]
+        self._forms = {form: self._digits[word] for word in reversed(glued) for form in _disguised_forms(word)}
+        self._longest = max(map(len, self._forms))
+        self._counted = AhoCorasick(glued, matchkind=MatchKind.LeftmostLongest)
+
+    def count(self, text: str) -> int:
+        """How many number words a text may hold, within other words too."""
+        return len(self._counted.find_matches_as_indexes(text))
+
+    def _value(self, token: str) -> tuple[str, Kind, int] | None:
+        """The digits that a token stands for, how, and how many of them are words; None for an ordinary word."""
+        if token.isdigit():
+            return token, Kind.NUMERAL, 0
+        if (value := self._digits.get(token)) is not None:
+            return value, (Kind.HAN if ord(token[0]) > 0x2E80 else Kind.WORD), 1
+        if _LETTERED.fullmatch(token) and any(char.isdigit() for char in token):
+            letters = sum(not char.isdigit() for char in token)
+            firm = all(char.isdigit() or char in "oil|" for char in token)
+            if letters <= len(token) // 2 + 1 and (
+                firm or (len(token) > 3 and token[0].isdigit() and token[-1].isdigit())
+            ):
+                return token.translate(_AS_DIGITS), Kind.NUMERAL | Kind.LETTER, 0
+        return self._glue(token)
+
+    def _glue(self, token: str) -> tuple[str, Kind, int] | None:
+        """Number words and numerals written together: ``9two5``, ``fourthreetwo``, ``40ne48five``."""
+        if len(token) > _LONGEST_TOKEN:
+            return None
+        found, kinds, words, place = "", Kind(0), 0, 0
+        while place < len(token):
+            for size in range(min(self._longest, len(token) - place), 0, -1):
+                if (value := self._forms.get(token[place : place + size])) is not None:
+                    break
+            if value is not None:
+                found += value
+                kinds |= Kind.HAN if ord(token[place]) > 0x2E80 else Kind.WORD
+                words += 1
+                place += size
+            elif token[place].isdigit():
+                found += token[place]
+                kinds |= Kind.NUMERAL
+                place += 1
+            elif token[place] in "ol" and (found or (place + 1 < len(token) and token[place + 1].isdigit())):
+                found += "0" if token[place] == "o" else "1"
+                kinds |= Kind.LETTER
+                place += 1
+            else:
+                return None
+        return (found, kinds, words) if found else None
+
+    def runs(self, text: str, least: int = 5, widest: int = 12) -> list[Run]:
+        """The runs of at least ``least`` digits, in order. ``widest``: the longest gap within a run, in characters."""
+        found: list[Run] = []
+        run: Run | None = None
+        gap, repeat, foreign = "", 1, 0
+
+        def close() -> None:
+            nonlocal run
+            if run is not None and len(run.digits) >= least:
+                found.append(run)
+            run = None
+
+        for match in _TOKEN.finditer(text):
+            token = match.group()
+            if not token[-1].isalnum():
+                gap += token
+                if len(gap) > widest or gap.count("\n") > 1 or token in _ENDING:
+                    close()
+                continue
+            start = match.start()
+            read = self._value(token)
+            if read is None and token in _REPEATS:
+                repeat = _REPEATS[token]
+                gap += token
+                continue
+            if read is None:
+                if run is not None and (
+                    token in _FILLERS
+                    or (
+                        len(token) == 1
+                        and not token.isascii()
+                        and foreign < 3
+                        and text[match.end() : match.end() + 1] == " "
+                    )
+                ):
+                    foreign += 1
+                    gap += token
+                    continue
+                close()
+                gap, repeat = "", 1
+                if (attached := _ATTACHED.fullmatch(token)) is None:
+                    continue
+                place, number = (attached.start(1), attached[1]) if attached[1] else (attached.start(2), attached[2])
+                run = Run(
+                    start + place, start + place + len(number), number, [number], [], Kind.NUMERAL | Kind.ATTACHED
+                )
+                if attached[2]:
+                    close()
+                foreign = 0
+                continue
+            digits, kinds, words = read[0], read[1], read[2]
+            if repeat > 1 and len(digits) == 1:
+                digits, kinds = digits * repeat, kinds | Kind.REPEATED
+                repeat = 1
+            if run is None or len(run.digits) + len(digits) > _MOST_DIGITS:
+                close()
+                run = Run(start, match.end(), digits, [digits], [], kinds, words)
+            else:
+                run.groups.append(digits)
+                run.gaps.append(gap)
+                run.digits += digits
+                run.end = match.end()
+                run.kinds |= kinds
+                run.words += words
+            gap, foreign = "", 0
+        close()
+        return found
+
+
+_AS_DIGITS: Final = str.maketrans("oil|sbzg", "01115829")

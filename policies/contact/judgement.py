@@ -1,0 +1,365 @@
+"""Weighs words: which channel is named, how, and what stands around it.
+
+Every rule starts at an anchor (a channel, a way to pay, a phrase) with a base, and adds or takes off what the cues near
+it are worth. The sums are plain so that staff can be told which cues made the difference.
+"""
+
+import re
+from itertools import islice
+from typing import Final
+
+from policies.contact.lexicon import CHANNELS, PAYMENTS, Cue, Cues, Hit
+from policies.contact.vocabulary import Category
+
+Weighed = tuple[int, int, Category, float, str]
+"""Start and end in the text that was weighed, category, confidence, rule."""
+
+_BRIDGE: Final = re.compile(
+    r"\s*(?:(?:is|id|tag|nick|nickname|name|user|username|acc|account|profile|handle|number|numero|usuario|nome|"
+    r"es|e|ist|c'est|pseudo|адрес|ник|логин|号|是|叫|账号|im|"
+    r"i am|i'm|soy|sou|adresim|adim|hesabim|kullanici adim|as|under|unter|como)\s*)"
+    r"{0,3}[:=\-–>→~\s]{0,4}"
+)
+_HANDLE: Final = re.compile(r"@?[$]?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
+_TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?#\s?\d{4,5}(?!\d)")
+_MENTION: Final = re.compile(r"(?<![\w@.])@(?=[\w.]*[a-z])[a-z0-9_][\w.]{2,30}(?![\w@])")
+_QUESTION: Final = re.compile(r"[?？؟]")
+_MARKED: Final = re.compile(r"[:=@#$]|\b(?:is|id|tag|nick|name|user|username|es|ist|é|号|是)\b")
+_WORDS: Final = re.compile(r"\w+")
+_LINKS: Final = int(Cue.REACH | Cue.TALK | Cue.ASK | Cue.MINE | Cue.YOURS | Cue.INVITE | Cue.SOLICITING)
+
+
+def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
+    """Findings that words make: channels, payments, invitations, hints.
+
+    Args:
+        cues: what the lexicons find in the text.
+        disguised: the text only reads like this once a disguise is undone.
+    """
+    found: list[Weighed] = []
+    words = len(_WORDS.findall(cues.text)) if len(cues.text) < 200 else 40
+    question = len(cues.text) < 200 and _QUESTION.search(cues.text) is not None
+    lowered = _lowered(cues)
+    for hit in _widest(cues.hits):
+        start, end, mask = hit
+        near = cues.near(start, end)
+        denied = cues.denied(start, end)
+        damp = lowered + (0.5 if denied else 0.0) + (0.3 if near & Cue.HERE else 0.0)
+        if mask & CHANNELS:
+            found.append(_channel(cues, hit, near, damp, words, question=question, disguised=disguised))
+        if mask & PAYMENTS:
+            found.append(_payment(cues, hit, near, damp, words, disguised=disguised))
+        if mask & Cue.OFFPAY:
+            score = (
+                0.6 + _sum(near, ((Cue.CHEAP, 0.12), (Cue.PAYING, 0.06), (PAYMENTS, 0.1), (Cue.OUTSIDE, 0.1))) - damp
+            )
+            score -= 0.25 if near & Cue.PAST else 0.0
+            found.append(
+                (*_stretched(cues, hit, int(Cue.PAYING | PAYMENTS)), Category.PAYMENT, score, "payment.outside")
+            )
+        if mask & Cue.INVITE:
+            score = 0.58 + _sum(near, ((Cue.REACH, 0.1), (Cue.TALK, 0.06), (CHANNELS, 0.1), (Cue.GAME, -0.25))) - damp
+            score -= 0.2 if near & Cue.PRODUCT and not near & (Cue.REACH | Cue.TALK) else 0.0
+            found.append((start, end, Category.INVITE, score, "invite.elsewhere"))
+        if mask & Cue.SOLICITING:
+            score = 0.48 + _sum(
+                near | cues.within(start, end),
+                ((Cue.ASK, 0.14), (Cue.REACH, 0.12), (CHANNELS, 0.1), (Cue.GAME, -0.35), (Cue.TALK, 0.04)),
+            )
+            score += 0.14 if question else 0.0
+            score -= (0.3 if near & (Cue.PRODUCT | Cue.PAST | Cue.REF) else 0.0) + damp
+            found.append((*_stretched(cues, hit, int(Cue.ASK)), Category.INVITE, score, "invite.asks"))
+        elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER:
+            found.append(_noun(cues, hit, near, damp, question=question))
+        if mask & Cue.OUTSIDE and not mask & (Cue.OFFPAY | Cue.INVITE):
+            paying = near & (Cue.PAYING | Cue.CHEAP | PAYMENTS)
+            score = (
+                (0.2 if " " in cues.text[start:end] else 0.1)
+                + _sum(near, ((Cue.TALK, 0.18), (Cue.PAYING, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.2)))
+                - damp
+            )
+            score -= 0.2 if near & (Cue.PRODUCT | Cue.PAST) else 0.0
+            category = Category.PAYMENT if paying else Category.INVITE
+            found.append((*_stretched(cues, hit, int(Cue.PAYING | Cue.TALK)), category, score, "payment.elsewhere"))
+        if mask & Cue.QR:
+            score = 0.28 + _sum(
+                near, ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15))
+            )
+            category = Category.PAYMENT if near & Cue.PAYING and not near & Cue.REACH else Category.INVITE
+            found.append((*_stretched(cues, hit, int(Cue.SCAN)), category, score - damp, "invite.qr"))
+        if mask & Cue.PROFILE:
+            own = (near | mask) & Cue.MINE or _starts_with_own(cues, hit)
+            score = (
+                0.2
+                + (0.2 if own else 0.0)
+                + _sum(near, ((Cue.LOOK, 0.22), (Cue.REACH, 0.15), (Cue.NOUN, 0.15), (CHANNELS, 0.1)))
+            )
+            score -= (0.5 if near & Cue.YOURS else 0.0) + (0.25 if near & (Cue.PRODUCT | Cue.PAST) else 0.0) + damp
+            found.append((*_stretched(cues, hit, int(Cue.LOOK)), Category.INVITE, score, "invite.profile"))
+        if mask & Cue.SAME:
+            score = 0.58 + _sum(near, ((Cue.REACH, 0.1), (CHANNELS, 0.1), (Cue.LOOK, 0.05), (Cue.GAME, -0.3))) - damp
+            found.append((start, end, Category.INVITE, score, "invite.same_name"))
+        if mask & Cue.HINT:
+            score = 0.4 + _sum(
+                near, ((Cue.REACH, 0.25), (Cue.TALK, 0.12), (Cue.ASK, 0.15), (Cue.VIA, 0.1), (Cue.MINE, 0.12))
+            )
+            score += (0.12 if words <= 5 else 0.0) - (0.35 if near & Cue.PRODUCT else 0.0) - damp
+            found.append((start, end, Category.INVITE, min(score, 0.8), "invite.hint"))
+    found.extend(_names(cues, damp=lowered))
+    return found
+
+
+def _lowered(cues: Cues) -> float:
+    """What the whole message takes off: it reports what somebody else tried."""
+    return 0.55 if cues.everywhere & Cue.REPORT else 0.0
+
+
+def _sum(near: int, worth: tuple[tuple[int, float], ...]) -> float:
+    return sum(value for kinds, value in worth if near & kinds)
+
+
+def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, question: bool, disguised: bool) -> Weighed:
+    start, end, mask = hit
+    firm = bool(mask & Cue.APP)
+    score = 0.35 if firm else 0.12
+    score += _sum(near, ((Cue.REACH, 0.4), (Cue.OUTSIDE | Cue.INVITE, 0.25), (Cue.SOLICITING, 0.25)))
+    score += max(0.24 if near & Cue.TALK else 0.0, 0.3 if near & Cue.ASK else 0.0)
+    if _before(cues, start, Cue.YOURS) or _before(cues, start, Cue.ASK):
+        score += 0.3
+    elif _before(cues, start, Cue.MINE):
+        score += 0.3 if firm else 0.36
+    elif near & (Cue.MINE | Cue.YOURS):
+        score += 0.06
+    if _before(cues, start, Cue.VIA) or _after(cues, end, Cue.VIA):
+        score += 0.12
+    if _after(cues, end, Cue.MINE):
+        score += 0.3 if firm else 0.4
+    elif _after(cues, end, Cue.YOURS | Cue.REACH | Cue.ASK):
+        score += 0.22
+    if disguised:
+        score += 0.3
+    if words <= 4 and question:
+        score += 0.24
+    elif words <= 2 and firm:
+        score += 0.12
+    if _handle_after(cues, end, firm=firm) is not None:
+        score += 0.3
+    if _after(cues, end, Cue.PRODUCT | Cue.GOODS):
+        score -= 0.5
+    elif near & Cue.PRODUCT:
+        score -= 0.2 if near & Cue.REACH else 0.24 if near & (Cue.TALK | Cue.ASK) else 0.42
+    elif near & Cue.GOODS and not near & (Cue.REACH | Cue.TALK | Cue.ASK):
+        score -= 0.2
+    if near & Cue.PAST:
+        score -= 0.3
+    if near & Cue.GAME and not firm:
+        score -= 0.35
+    begin = start
+    if near & Cue.ASK and (first := _reaching(cues, start, int(Cue.ASK), 22)) is not None:
+        begin = first
+    if (
+        not firm
+        and not disguised
+        and not near & Cue.REACH
+        and not _tied(cues, start, end)
+        and _handle_after(cues, end, firm=False) is None
+    ):
+        score = min(score, 0.45)
+    cap = 0.93 if firm and near & (Cue.REACH | Cue.SOLICITING) else 0.84
+    return begin, end, Category.INVITE, min(score - damp, cap), "invite.channel" if firm else "invite.short_name"
+
+
+def _tied(cues: Cues, start: int, end: int) -> bool:
+    """Whether words right beside a short name make it a channel."""
+    if _before(cues, start, Cue.YOURS | Cue.MINE | Cue.ASK) or _after(
+        cues, end, Cue.MINE | Cue.YOURS | Cue.REACH | Cue.ASK
+    ):
+        return True
+    via = _before(cues, start, Cue.VIA)
+    return via and bool(cues.near(start, end, 25) & Cue.TALK)
+
+
+def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disguised: bool) -> Weighed:
+    start, _, mask = hit
+    score = 0.28 if mask & Cue.PAY else 0.08
+    worth = (
+        (Cue.PAYING, 0.24), (Cue.CHEAP, 0.22), (Cue.DIRECT | Cue.OUTSIDE, 0.3), (Cue.OFFPAY, 0.35), (Cue.REACH, 0.1),
+        (Cue.TALK, 0.05), (Cue.PAST, -0.42), (Cue.REF, -0.1),
+    )  # fmt: skip
+    score += _sum(near, worth)
+    if _before(cues, start, Cue.MINE):
+        score += 0.22
+    elif _before(cues, start, Cue.YOURS | Cue.ASK):
+        score += 0.24
+    if _before(cues, start, Cue.VIA):
+        score += 0.06
+    if disguised:
+        score += 0.3
+    if near & Cue.PRODUCT:
+        score -= 0.1 if near & (Cue.CHEAP | Cue.OUTSIDE | Cue.OFFPAY) else 0.25
+    if words <= 2 and mask & Cue.PAY:
+        score += 0.1
+    stretched = _stretched(cues, hit, int(Cue.PAYING))
+    return *stretched, Category.PAYMENT, min(score - damp, 0.9), "payment.named"
+
+
+def _noun(cues: Cues, hit: Hit, near: int, damp: float, *, question: bool) -> Weighed:
+    start = hit[0]
+    score = 0.1
+    own = _before(cues, start, Cue.YOURS)
+    score += 0.28 if own else 0.0
+    score += 0.2 if near & Cue.ASK else 0.0
+    score += 0.12 if question else 0.0
+    score += _sum(
+        near,
+        (
+            (Cue.REACH, 0.12),
+            (CHANNELS, 0.1),
+            (Cue.REF, -0.35),
+            (Cue.PRODUCT, -0.35),
+            (Cue.PAST, -0.35),
+            (Cue.GAME, -0.4),
+        ),
+    )
+    if _before(cues, start, Cue.MINE):
+        score -= 0.3
+    begin, last = _stretched(cues, hit, int(Cue.ASK | Cue.YOURS))
+    return begin, last, Category.INVITE, min(score - damp, 0.8), "invite.asks_noun"
+
+
+def _starts_with_own(cues: Cues, hit: Hit) -> bool:
+    return any(first == hit[0] and mask & Cue.MINE for first, _, mask in cues.around(hit[0], hit[0], 0))
+
+
+def _before(cues: Cues, start: int, kinds: int) -> bool:
+    """Whether one of these kinds ends right before, an article between them at most."""
+    return any(
+        mask & kinds and 0 <= start - last <= 5 and _is_gap(cues.text[last:start])
+        for _, last, mask in cues.around(start, start, 40)
+    )
+
+
+def _after(cues: Cues, end: int, kinds: int) -> bool:
+    return any(
+        mask & kinds and 0 <= first - end <= 4 and _is_gap(cues.text[end:first])
+        for first, _, mask in cues.around(end, end, 6)
+    )
+
+
+_GAP: Final = re.compile(r"[\s'\"*_(]*(?:the|a|my|le|la|el|o|den|das|il|l'|ur|old|new)?[\s'\"*_]*")
+
+
+def _is_gap(text: str) -> bool:
+    return _GAP.fullmatch(text) is not None
+
+
+def _reaching(cues: Cues, start: int, kinds: int, reach: int) -> int | None:
+    """Where the first of these kinds begins, at most ``reach`` characters before, in the same sentence."""
+    sentence = cues.sentence(start)
+    starts = [
+        first for first, last, mask in cues.around(start, start, reach)
+        if mask & kinds and last <= start and start - first <= reach and cues.sentence(first) == sentence
+    ]  # fmt: skip
+    return min(starts) if starts else None
+
+
+def _stretched(cues: Cues, hit: Hit, kinds: int) -> tuple[int, int]:
+    """The span of a hit with the words just before it that belong to it."""
+    first = _reaching(cues, hit[0], kinds, 26)
+    return (hit[0] if first is None else first), hit[1]
+
+
+def _widest(hits: object) -> list[Hit]:
+    """Hits that lie in no longer one of the same kind."""
+    ordered: list[Hit] = sorted(hits, key=lambda hit: (hit[0], -hit[1]))  # type: ignore[call-overload]
+    kept: list[Hit] = []
+    last_of: dict[int, int] = {}
+    for start, end, mask in ordered:
+        groups = mask & _WEIGHED
+        if not groups:
+            continue
+        left = 0
+        bit = groups
+        while bit:
+            low = bit & -bit
+            bit ^= low
+            if last_of.get(low, -1) < end:
+                left |= low
+                last_of[low] = end
+        if left & int(Cue.APP_SHORT) and last_of.get(int(Cue.APP), -1) >= end:
+            left &= ~int(Cue.APP_SHORT)
+        if left & int(Cue.NOUN) and max(last_of.get(int(Cue.SOLICITING), -1), last_of.get(int(Cue.APP), -1)) >= end:
+            left &= ~int(Cue.NOUN)
+        if left:
+            kept.append((start, end, left))
+    return kept[:_MOST_ANCHORS]
+
+
+_MOST_ANCHORS: Final = 40
+"""Weighed in one text. Whoever needs more has said enough."""
+_WEIGHED: Final = int(
+    CHANNELS
+    | PAYMENTS
+    | Cue.INVITE
+    | Cue.OFFPAY
+    | Cue.SOLICITING
+    | Cue.NOUN
+    | Cue.OUTSIDE
+    | Cue.QR
+    | Cue.PROFILE
+    | Cue.SAME
+    | Cue.HINT
+)
+
+
+def _handle_after(cues: Cues, end: int, *, firm: bool) -> tuple[int, int, float] | None:
+    """The name on a channel that follows it, if one does."""
+    text = cues.text
+    bridge = _BRIDGE.match(text, end)
+    place = bridge.end() if bridge else end
+    match = _HANDLE.match(text, place)
+    if match is None or (place == end and firm is False):
+        return None
+    name = match.group().rstrip(".,:-")
+    between = text[end:place]
+    lookslike = any(not char.isalpha() for char in name.strip("@$"))
+    marked = bool(_MARKED.search(between)) or name[0] in "@$"
+    if not lookslike and (not marked or any(first == place for first, _, _ in cues.around(place, place, 1))):
+        return None
+    if name.isdigit() and len(name) < 5:
+        return None
+    score = 0.5 + (0.2 if lookslike else 0.0) + (0.2 if marked else 0.0) - (0.0 if firm else 0.08)
+    return place, place + len(name), min(score, 0.9)
+
+
+def _names(cues: Cues, damp: float) -> list[Weighed]:
+    """Names on channels: after a channel, ``name#1234``, ``@name``."""
+    found: list[Weighed] = []
+    channels = [hit for hit in cues.hits if hit[2] & (CHANNELS | PAYMENTS)][:_MOST_ANCHORS]
+    for start, end, mask in channels:
+        if name := _handle_after(cues, end, firm=bool(mask & (Cue.APP | Cue.PAY))):
+            near = cues.near(start, end)
+            score = name[2] - damp - (0.45 if near & Cue.PRODUCT and not near & (Cue.MINE | Cue.REACH) else 0.0)
+            score -= 0.3 if near & Cue.PAST else 0.0
+            score -= 0.5 if cues.denied(start, end) else 0.0
+            score -= 0.2 if not mask & (Cue.APP | Cue.PAY) and not near & _LINKS else 0.0
+            found.append((name[0], name[1], Category.HANDLE, score, "handle.on_channel"))
+    for pattern, base in ((_TAG, 0.4), (_MENTION, 0.26)):
+        for match in islice(pattern.finditer(cues.text), _MOST_ANCHORS):
+            near = cues.near(match.start(), match.end())
+            score = base + _sum(
+                near, ((CHANNELS, 0.38), (Cue.REACH, 0.25), (Cue.MINE, 0.12), (Cue.GAME, -0.45), (Cue.TALK, 0.1))
+            )
+            written = match.group()
+            if pattern is _MENTION and ("_" in written or any(char.isdigit() for char in written)):
+                score += 0.16
+            found.append(
+                (
+                    match.start(),
+                    match.end(),
+                    Category.HANDLE,
+                    min(score - damp, 0.9),
+                    "handle.tag" if base > 0.3 else "handle.mention",
+                )
+            )
+    return found

@@ -1,0 +1,263 @@
+"""The words: lexicon files in one automaton, so that a message is read once, whatever the languages.
+
+A file is TOML: a section for each kind of cue with a list ``words``, and a section ``digits`` that says what
+number words stand for. An entry ending in ``*`` may go on with letters. Entries are folded like messages are.
+"""
+
+import re
+import tomllib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, auto
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from ahocorasick_rs import AhoCorasick, MatchKind
+
+from policies.contact.normal import fold
+
+
+class Cue(IntEnum):
+    """The kinds of cues, each a bit of a mask. Each is a section of the lexicon files, in lower case."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
+        return 1 << count
+
+    APP = auto()
+    APP_SHORT = auto()
+    PAY = auto()
+    PAY_SHORT = auto()
+    PROVIDER = auto()
+    REACH = auto()
+    INVITE = auto()
+    OFFPAY = auto()
+    OUTSIDE = auto()
+    ASK = auto()
+    SOLICITING = auto()
+    YOURS = auto()
+    MINE = auto()
+    NOUN = auto()
+    TALK = auto()
+    VIA = auto()
+    PAYING = auto()
+    CHEAP = auto()
+    DIRECT = auto()
+    NO = auto()
+    REPORT = auto()
+    PRODUCT = auto()
+    GOODS = auto()
+    PAST = auto()
+    HERE = auto()
+    PHONE = auto()
+    REF = auto()
+    UNIT = auto()
+    GAME = auto()
+    QR = auto()
+    SCAN = auto()
+    LOOK = auto()
+    PROFILE = auto()
+    SAME = auto()
+    HINT = auto()
+    AT = auto()
+    DOT = auto()
+    REVERSED = auto()
+    ENCODED = auto()
+    SPLIT = auto()
+
+
+CHANNELS: Final = int(Cue.APP | Cue.APP_SHORT)
+PAYMENTS: Final = int(Cue.PAY | Cue.PAY_SHORT)
+_ANCHORS: Final = int(
+    CHANNELS | PAYMENTS | Cue.PROVIDER | Cue.INVITE | Cue.OFFPAY | Cue.OUTSIDE | Cue.SOLICITING | Cue.QR | Cue.PROFILE
+    | Cue.SAME | Cue.HINT | Cue.DOT | Cue.REVERSED | Cue.ENCODED
+)  # fmt: skip
+"""What a message must hold one of for its words to be weighed at all. Most messages hold none."""
+
+_UNSPACED: Final = re.compile(r"[\u0e00-\u0e7f\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff❤]")
+"""Scripts that put no spaces between words: no boundary is asked for beside them."""
+_ARABIC: Final = re.compile(r"[\u0600-\u06ff]")
+_ARABIC_PREFIXES: Final = frozenset("والبلعفك")
+
+_RENAMED: Final = {"pay": "PAYING"}
+"""Sections whose names differ: in a language's file, ``pay`` are the verbs of paying."""
+
+_VERBS: Final = int(Cue.REACH | Cue.TALK | Cue.PAYING)
+Hit = tuple[int, int, int]
+"""Start, end and cues (a mask) of an entry that was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicons:
+    """Words by kind, before they are put into automata: what files say, and what the operator adds."""
+
+    words: Mapping[str, int]
+    digits: Mapping[str, str]
+
+    def extended(self, sections: Mapping[str, Iterable[str]]) -> "Lexicons":
+        """With an operator's words: lists by the name of the cue.
+
+        Raises:
+            ValueError: a section that is no kind of cue.
+        """
+        words = dict(self.words)
+        _add(words, sections)
+        return Lexicons(words, self.digits)
+
+
+def _add(
+    words: dict[str, int], sections: Mapping[str, Iterable[str]], renamed: Mapping[str, str] | None = None
+) -> None:
+    for name, entries in sections.items():
+        try:
+            cue = Cue[(renamed or {}).get(name, name.upper())]
+        except KeyError:
+            raise ValueError(f"{name!r} is no kind of cue") from None
+        for entry in entries:
+            if folded := fold(entry):
+                words[folded] = words.get(folded, 0) | cue
+
+
+def read_lexicon(data: Mapping[str, Any], *, channels: bool = False) -> tuple[dict[str, int], dict[str, str]]:
+    """The words and the number words of a parsed lexicon file."""
+    words: dict[str, int] = {}
+    sections = {name: section["words"] for name, section in data.items() if name != "digits"}
+    _add(words, sections, {} if channels else _RENAMED)
+    digits = {fold(word): value for value, entries in data.get("digits", {}).items() for word in entries}
+    return words, digits
+
+
+@cache
+def load_lexicons() -> Lexicons:
+    """The packaged lexicons. Read once in a process."""
+    words: dict[str, int] = {}
+    digits: dict[str, str] = {}
+    for file in sorted(files("policies.contact").joinpath("data").iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".toml"):
+            data = tomllib.loads(file.read_text(encoding="utf-8"))
+            read, numbers = read_lexicon(data, channels=file.name == "channels.toml")
+            for entry, cue in read.items():
+                words[entry] = words.get(entry, 0) | cue
+            for word, value in numbers.items():
+                digits.setdefault(word, value)
+    return Lexicons(words, digits)
+
+
+class _Automaton:
+    """Entries that are looked for together, with what each asks of the characters around it."""
+
+    def __init__(self, words: Mapping[str, int]) -> None:
+        patterns: list[str] = []
+        self._kinds: list[tuple[int, bool, bool, bool]] = []
+        for entry, mask in words.items():
+            word = entry.rstrip("*").strip()
+            if not word:
+                continue
+            patterns.append(word)
+            left = word[0].isalnum() and not _UNSPACED.match(word[0])
+            right = word[-1].isalnum() and not _UNSPACED.match(word[-1]) and not entry.endswith("*")
+            self._kinds.append((mask, left, right, bool(_ARABIC.match(word[0]))))
+        self._automaton = AhoCorasick(patterns, matchkind=MatchKind.Standard)
+
+    def find(self, text: str) -> list[Hit]:
+        found: list[Hit] = []
+        kinds, size = self._kinds, len(text)
+        for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
+            mask, left, right, arabic = kinds[index]
+            if right and end < size and _joins(text[end]):
+                continue
+            if left and start and _joins(text[start - 1]) and not (arabic and _prefixed(text, start)):
+                continue
+            found.append((start, end, mask))
+        return found
+
+
+def _joins(char: str) -> bool:
+    return char.isalnum() and (char.isascii() or not _UNSPACED.match(char))
+
+
+def _prefixed(text: str, start: int) -> bool:
+    """Whether what comes before an Arabic word in the same piece of writing is only prefixes."""
+    first = start
+    while first and start - first < 4 and text[first - 1].isalnum():
+        first -= 1
+    return start - first < 4 and all(char in _ARABIC_PREFIXES for char in text[first:start])
+
+
+class Words:
+    """What lexicons find in a text."""
+
+    def __init__(self, lexicons: Lexicons) -> None:
+        self._anchors = _Automaton({entry: mask for entry, mask in lexicons.words.items() if mask & _ANCHORS})
+        self._all = _Automaton(lexicons.words)
+        self.known: Final = frozenset(entry.rstrip("*") for entry in lexicons.words)
+
+    def anchors(self, text: str) -> int:
+        """The kinds of the entries found that may begin a finding; 0 when there are none."""
+        mask = 0
+        for _, _, kinds in self._anchors.find(text):
+            mask |= kinds
+        return mask
+
+    def find(self, text: str) -> "Cues":
+        return Cues(text, self._all.find(text.replace("\n", " ")))
+
+
+_SENTENCE: Final = re.compile(r"[.!?;](?=[\s\"')]|$)|[。！？；\n؟]")
+_CLAUSE: Final = re.compile(r"[,:،，]|\b(?:but|aber|pero|mas|mais|но|ale|ama|tapi)\b")
+
+
+class Cues:
+    """The entries found in a text, and questions about what stands near what."""
+
+    def __init__(self, text: str, hits: list[Hit]) -> None:
+        self.text = text
+        self.hits: Sequence[Hit] = sorted(hits)
+        self._starts = [hit[0] for hit in self.hits]
+        self._sentences = [match.end() for match in _SENTENCE.finditer(text)]
+        self._clauses = [match.end() for match in _CLAUSE.finditer(text)]
+        self.everywhere = 0
+        for _, _, mask in hits:
+            self.everywhere |= mask
+
+    def sentence(self, offset: int) -> int:
+        return bisect_right(self._sentences, offset)
+
+    def clause(self, offset: int) -> int:
+        return bisect_right(self._clauses, offset)
+
+    def around(self, start: int, end: int, reach: int) -> Sequence[Hit]:
+        """The entries that begin at most ``reach`` characters before or after a span."""
+        return self.hits[bisect_left(self._starts, start - reach) : bisect_right(self._starts, end + reach)]
+
+    def near(self, start: int, end: int, reach: int = 60) -> int:
+        """The kinds found in the same sentence, at most ``reach`` characters away, not within the span itself."""
+        sentence = self.sentence(start)
+        mask = 0
+        for first, last, kinds in self.around(start, end, reach):
+            if (last <= start or first >= end) and self.sentence(first) == sentence:
+                mask |= kinds
+        return mask
+
+    def within(self, start: int, end: int) -> int:
+        """The kinds found inside a span."""
+        mask = 0
+        for first, last, kinds in self.around(start, end, 0):
+            if first >= start and last <= end:
+                mask |= kinds
+        return mask
+
+    def denied(self, start: int, end: int) -> bool:
+        """Whether a negation stands before a span, in its clause."""
+        sentence, clause = self.sentence(start), self.clause(start)
+        window = self.around(start, end, 36)
+        for first, last, kinds in window:
+            if not kinds & Cue.NO or last > start or self.sentence(first) != sentence or self.clause(first) != clause:
+                continue
+            # Portuguese "no" means "on the": it follows a verb.
+            after_verb = any(end == first - 1 and mask & _VERBS for _, end, mask in window)
+            if self.text[first:last] != "no" or not after_verb:
+                return True
+        return False

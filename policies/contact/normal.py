@@ -1,0 +1,147 @@
+"""The normal form of a text: what it says once disguises of single characters are undone, with the way back.
+
+Case, accents, full-width and styled letters, digits of every script, emoji digits and letters are folded to plain
+ones; zero-width, format and combining characters are dropped. Every character of the normal form knows which code
+point of the text it comes from. See Unicode TR 15 (NFKD), TR 39 (confusables), TR 51 (emoji).
+"""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_SPECIAL: Final = {
+    "ı": "i", "ł": "l", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ŋ": "n", "ə": "e",
+    "’": "'", "‘": "'", "`": "'", "´": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
+    "–": "-", "—": "-", "―": "-", "‐": "-", "‑": "-", "‒": "-", "−": "-", "•": "·", "・": "·", "。": ".", "、": ",",
+    "⁄": "/", "∕": "/", "ـ": "", "ك": "ك", "ی": "ي", "ک": "ك", "ة": "ه", "ى": "ي", "🔟": "10",
+    "\u3164": "", "\u115f": "", "\u1160": "", "\uffa0": "", "\u2800": " ", "\t": " ", "\r": " ", "\v": " ", "\f": " ",
+    "\u2028": "\n", "\u2029": "\n", "\x85": "\n",
+}  # fmt: skip
+"""Characters whose decomposition does not lead to what a reader takes them for."""
+
+_LOOKALIKES: Final = str.maketrans(
+    "авсԁеһіјкӏмнорԛѕтиуѵԝхзьгпќαβγεηικνορτυχωցօոսհզյѡ",
+    "abcdehijklmhopqstuyvwx3brnkabyenikvoptuxwgonuhqjw",
+)  # fmt: skip
+"""Letters of other alphabets that are drawn like Latin ones (a choice from the confusables of Unicode TR 39)."""
+
+
+def _fold(char: str) -> str:
+    if char in _SPECIAL:
+        return _SPECIAL[char]
+    point = ord(char)
+    for first, size, letter in ((0x1F150, 26, "a"), (0x1F170, 26, "a"), (0x1F1E6, 26, "a")):
+        if first <= point < first + size:  # negative circled, negative squared, regional indicators
+            return chr(ord(letter) + point - first)
+    if 0xE0020 <= point <= 0xE007E:  # tags: invisible ASCII
+        return ""
+    digit = unicodedata.digit(char, None)
+    if digit is not None:
+        return str(digit)
+    folded: list[str] = []
+    for part in unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", char).casefold()):
+        category = unicodedata.category(part)
+        if part in _SPECIAL and part != char:
+            folded.append(_SPECIAL[part])
+        elif category in ("Mn", "Me", "Cf", "Cs", "Co") or (category == "Cc" and part != "\n"):
+            continue
+        elif category == "Zs":
+            folded.append(" ")
+        elif (value := unicodedata.digit(part, None)) is not None:
+            folded.append(str(value))
+        else:
+            folded.append(part)
+    return "".join(folded)
+
+
+class _Folds(dict[str, str]):
+    """What every character folds to, worked out once for each."""
+
+    def __missing__(self, char: str) -> str:
+        folded = self[char] = _fold(char)
+        return folded
+
+
+_FOLDS: Final = _Folds()
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A text in normal form.
+
+    ``text`` is the normal form. ``starts`` gives, for each of its characters, the offset in ``original`` that it comes
+    from; None when both have the same offsets. ``hidden`` tells that something was dropped within a word.
+    """
+
+    original: str
+    text: str
+    starts: Sequence[int] | None
+    hidden: bool = False
+    foreign: bool = False
+    """Whether it holds letters of alphabets that look like Latin ones."""
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The part of the original that a part of the normal form comes from, in code points."""
+        if self.starts is None:
+            return start, end
+        if start >= end:
+            return 0, 0
+        first, last = self.starts[start], self.starts[end - 1] + 1
+        following = self.starts[end] if end < len(self.starts) else len(self.original)
+        # What was dropped right after the last character belongs to it: variation selectors, key caps.
+        return first, following if all(not _FOLDS[char] for char in self.original[last:following]) else last
+
+
+def normalise(original: str) -> Normal:
+    """The normal form of a text, in one pass over it."""
+    if original.isascii():
+        folded = original.lower()
+        if not folded.isprintable():
+            folded = "".join([char if char.isprintable() or char == "\n" else " " for char in folded])
+        return Normal(original, folded, None)
+    pieces = [_FOLDS[char] for char in original]
+    text = "".join(pieces)
+    if len(text) == len(pieces) and "" not in pieces:
+        return Normal(original, _unmask(text), None, foreign=_OTHER.search(text) is not None)
+    starts = [offset for offset, piece in enumerate(pieces) for _ in piece]
+    hidden = any(
+        not piece and 0 < offset < len(pieces) - 1 and _hides(original[offset]) and original[offset - 1].isalnum()
+        for offset, piece in enumerate(pieces)
+    )
+    return Normal(original, _unmask(text), starts, hidden, _OTHER.search(text) is not None)
+
+
+def _hides(char: str) -> bool:
+    return unicodedata.category(char) == "Cf" and char not in "\u200d\ufe0f"
+
+
+_MIXED: Final = re.compile(r"[^\W_]+")
+_LATIN: Final = re.compile(r"[a-z]")
+_OTHER: Final = re.compile(r"[\u0370-\u058f]")
+"""Greek, Cyrillic, Armenian."""
+
+
+def _unmask(text: str) -> str:
+    """Fold look-alikes in the words, and in the pieces of addresses, that mix alphabets: nobody writes such words."""
+    if not _OTHER.search(text) or not _LATIN.search(text):
+        return text
+
+    def unmasked(match: re.Match[str]) -> str:
+        word = match.group()
+        if _LATIN.search(word) and _OTHER.search(word):
+            return word.translate(_LOOKALIKES)
+        return word
+
+    return _MIXED.sub(unmasked, text)
+
+
+def lookalike(word: str) -> str:
+    """A word of another alphabet as it looks to somebody who reads Latin letters."""
+    return word.translate(_LOOKALIKES)
+
+
+def fold(words: str) -> str:
+    """A lexicon entry in normal form, white space collapsed."""
+    return " ".join("".join(_FOLDS[char] for char in words).split())

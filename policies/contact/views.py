@@ -1,0 +1,97 @@
+"""Other ways to read a text, each mapped back to where its characters come from."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from policies.contact.normal import Normal
+
+
+class View:
+    """A reading of a text. ``text`` is what is read; ``span`` leads back to code points of the original."""
+
+    def __init__(self, normal: Normal, text: str, places: Sequence[int] | None = None) -> None:
+        self.normal = normal
+        self.text = text
+        self._places = places
+        """For each character, its offset in the normal form; None when it is the normal form."""
+
+    def place(self, start: int, end: int) -> tuple[int, int]:
+        """The part of the normal form that a part of the reading comes from."""
+        if self._places is None:
+            return start, end
+        if start >= end:
+            return 0, 0
+        first, last = self._places[start], self._places[end - 1]
+        return min(first, last), max(first, last) + 1
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The part of the original."""
+        return self.normal.span(*self.place(start, end))
+
+    def derived(self, text: str, places: Sequence[int]) -> "View":
+        """A reading of this reading. ``places``: for each character, its offset here."""
+        own = self._places
+        return View(self.normal, text, [own[place] for place in places] if own is not None else places)
+
+    def located(self, offset: int) -> int:
+        """Where a place of the normal form is in this reading, about."""
+        return offset if self._places is None else bisect_left(self._places, offset)
+
+
+_SPACED: Final = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,3}[^\W_](?![^\W_])){2,}")
+_SEPARATORS: Final = re.compile(r"[\W_]+")
+
+
+def spaced_out(text: str) -> bool:
+    """Whether letters stand apart somewhere: ``w h a t s``."""
+    return _SPACED.search(text) is not None
+
+
+def closed_up(view: View) -> View:
+    """Letters that stand apart are put together. Signs that addresses are made of stay, where spaces separate."""
+    text: list[str] = []
+    places: list[int] = []
+    done = 0
+    for match in _SPACED.finditer(view.text):
+        _copy(view.text, done, match.start(), text, places)
+        chunk = match.group()
+        gaps = _SEPARATORS.findall(chunk)
+        spaces = sum(gap == " " for gap in gaps) * 2 >= len(gaps)
+        start = match.start()
+        # An address goes on with a sign after its last single letter: the space before that sign is no gap either.
+        for place, char in enumerate(chunk, start):
+            if char.isalnum() or (char in "@.:/#_-$" if spaces else char in "@/#"):
+                text.append(char)
+                places.append(place)
+            elif not spaces or char == " ":
+                continue
+        done = match.end()
+    _copy(view.text, done, len(view.text), text, places)
+    return view.derived("".join(text), places)
+
+
+def replaced(view: View, parts: Iterable[tuple[int, int, str]]) -> View:
+    """With some parts read as something else. ``parts``: start, end, what it is read as; in order, not overlapping."""
+    text: list[str] = []
+    places: list[int] = []
+    done = 0
+    for start, end, other in parts:
+        _copy(view.text, done, start, text, places)
+        for char in other:
+            text.append(char)
+            places.append(start)
+        done = end
+    _copy(view.text, done, len(view.text), text, places)
+    return view.derived("".join(text), places)
+
+
+def backwards(view: View) -> View:
+    """Read from the end."""
+    return view.derived(view.text[::-1], range(len(view.text) - 1, -1, -1))
+
+
+def _copy(source: str, start: int, end: int, text: list[str], places: list[int]) -> None:
+    text.append(source[start:end])
+    places.extend(range(start, end))
