@@ -188,6 +188,7 @@ class _Parts:
                 claims=self.claims,
                 audit=self.audit,
                 unread=Unread(self.database, timedelta(seconds=self.settings.unread_after_s)),
+                evidence=self.office.known,
                 auth=self.auth,
             )
         )

@@ -104,6 +104,7 @@ EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
         "room": _ROOM,
         "text": "The parcel has not arrived.",
         "reply_to": 3,
+        "evidence": ["6f1d2c0b9a8e4f7d8c3b2a1908f7e6d5"],
     },
     protocol.Typing: {"type": "typing", "room": _ROOM, "on": True},
     protocol.Receipt: {"type": "receipt", "room": _ROOM, "delivered": 7, "read": 7},

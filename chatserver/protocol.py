@@ -21,6 +21,7 @@ from chatserver.dispute_frames import (
     DisputeEscalate,
     DisputeNow,
     DisputeReopen,
+    EvidenceId,
     EvidenceRequest,
     FulfillmentConfirm,
     FulfillmentMark,
@@ -126,6 +127,10 @@ class History(Command):
     limit: int = 50
 
 
+MESSAGE_EVIDENCE: Final = 10
+"""Pieces of evidence that one message may show."""
+
+
 class MessageSend(Command):
     """A plain message. The same ``id`` again gets the first answer back."""
 
@@ -133,6 +138,9 @@ class MessageSend(Command):
     room: RoomIdField
     text: str
     reply_to: SeqField | None = None
+    evidence: list[EvidenceId] | None = Field(
+        None, max_length=MESSAGE_EVIDENCE, description="Ids of sealed evidence that you have added to this room."
+    )
 
 
 class Typing(Frame):

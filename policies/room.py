@@ -109,6 +109,7 @@ def decide_message(
     command_id: CommandId,
     text: str,
     reply_to: Seq | None = None,
+    evidence: tuple[str, ...] = (),
     *,
     max_chars: int,
     claimed: bool = False,
@@ -122,6 +123,7 @@ def decide_message(
         command_id: the idempotency key.
         text: the message.
         reply_to: seq of the entry it answers.
+        evidence: ids of evidence that it shows, which were checked.
         max_chars: longest text in characters (Unicode code points).
         claimed: see ``may_write``.
 
@@ -144,6 +146,8 @@ def decide_message(
         if not 1 <= reply_to <= head:
             raise BadRequest("The entry this replies to does not exist.", details={"reply_to": reply_to})
         body["reply_to"] = reply_to
+    if evidence:
+        body["evidence"] = list(evidence)
     return Draft(author, command_id, EntryKind.MESSAGE, body)
 
 

@@ -54,6 +54,7 @@ from storage.audit import Audit
 from storage.claims import Claims
 from storage.cursors import Cursors
 from storage.disputes import Disputes
+from storage.evidence import EvidenceStore
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -89,6 +90,7 @@ class HubParts:
     claims: Claims
     audit: Audit
     unread: Unread
+    evidence: EvidenceStore
     auth: Authenticator
 
 
@@ -105,6 +107,7 @@ class Hub:
         self.tracing = parts.tracing
         self.auth = parts.auth
         self.log = parts.log
+        self.evidence = parts.evidence
         self.rooms = parts.rooms
         self.cursors = parts.cursors
         self.live: dict[RoomId, LiveRoom] = {}

@@ -71,11 +71,10 @@ class Relay:
         self._pending[key] = [submission]
         self._deadlines.append((now + self._timeout_s, key))
         role = submission.token_role
-        self._mailbag.put(
-            hub_channel(writer),
-            "submit",
-            [*key, submission.author_name, role and role.value, submission.text, submission.reply_to],
-        )
+        fields: list[Any] = [*key, submission.author_name, role and role.value, submission.text, submission.reply_to]
+        if submission.evidence:  # rare, and what an earlier release would not understand
+            fields.append(submission.evidence)
+        self._mailbag.put(hub_channel(writer), "submit", fields)
 
     def on_published(self, publication: Publication) -> None:
         """An entry arrived from another process: perhaps it answers one of ours."""
@@ -110,7 +109,7 @@ class Relay:
         self.expire(float("inf"))
 
     def _write_for(self, origin: str, fields: list[Any]) -> None:
-        room, author_id, command_id, name, role, text, reply_to = fields
+        room, author_id, command_id, name, role, text, reply_to, *more = fields
 
         def answer(outcome: Written | ChatError) -> None:
             if not isinstance(outcome, Written) or outcome.duplicate:
@@ -126,6 +125,7 @@ class Relay:
                 text=text,
                 reply_to=None if reply_to is None else Seq(reply_to),
                 done=answer,
+                evidence=tuple(more[0]) if more else (),
             )
         )
 

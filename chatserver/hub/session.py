@@ -23,8 +23,9 @@ from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
 from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe, Send
 from chatserver.hub.rates import TokenBucket
+from chatserver.hub.shown_evidence import check_shown
 from chatserver.hub.socket import FrameSocket
-from chatserver.hub.writer import Submission, Written
+from chatserver.hub.writer import Submission, Written, written
 from chatserver.protocol import CLIENT_FRAME
 from policies.errors import (
     ChatError,
@@ -190,8 +191,9 @@ class Session:
             return
         if isinstance(frame, protocol.MessageSend):
             self._active()
-            self._send_message(frame)
-            return
+            if not frame.evidence:
+                self._send_message(frame)
+                return
         work: Coroutine[Any, Any, None] | None = None
         try:
             self._take_command()
@@ -214,6 +216,8 @@ class Session:
             case protocol.Leave():
                 self.left(self._room(frame.room).id)
                 self._pipe.tell({"type": "ack", "id": frame.id, "room": frame.room})
+            case protocol.MessageSend():
+                return self._send_with_evidence(frame)
             case protocol.Connect():
                 return self._connect(frame)
             case protocol.TokenRefresh():
@@ -300,6 +304,7 @@ class Session:
                 frame.text,
                 None if frame.reply_to is None else Seq(frame.reply_to),
                 done,
+                tuple(frame.evidence or ()),
             ),
         )
 
@@ -349,6 +354,15 @@ class Session:
             if live is not None:
                 self.left(room)
             raise
+
+    async def _send_with_evidence(self, frame: protocol.MessageSend) -> None:
+        """A message that shows evidence: whether its author may show it is looked up first."""
+        live = self._room(frame.room)
+        found = await check_shown(self._hub, live.id, self.user_id, frame)
+        if found is None:
+            self._send_message(frame)
+        else:
+            self.send(answers.ack(frame.id, frame.room, written(found)))
 
     async def _history(self, frame: protocol.History) -> None:
         live = self._room(frame.room)

@@ -66,6 +66,7 @@ class Submission:
     text: str
     reply_to: Seq | None
     done: Done
+    evidence: tuple[str, ...] = ()
     attempts: int = field(default=0)
 
 
@@ -178,6 +179,7 @@ class RoomWriter:
             submission.command_id,
             submission.text,
             submission.reply_to,
+            submission.evidence,
             max_chars=self._desk.message_chars,
         )
 
@@ -196,7 +198,12 @@ class RoomWriter:
         answer: Written | ChatError = ChatError("the message could not be stored")
         try:
             command = SendMessage(
-                author, submission.command_id, submission.text, submission.reply_to, self._desk.message_chars
+                author,
+                submission.command_id,
+                submission.text,
+                submission.reply_to,
+                self._desk.message_chars,
+                submission.evidence,
             )
             answer = await self._desk.dispute(facts, command) or answer
         except ChatError as error:
@@ -279,6 +286,8 @@ def message_body(submission: Submission) -> dict[str, Any]:
     body: dict[str, Any] = {"text": submission.text}
     if submission.reply_to is not None:
         body["reply_to"] = submission.reply_to
+    if submission.evidence:
+        body["evidence"] = list(submission.evidence)
     return body
 
 

@@ -30,6 +30,7 @@ class SendMessage(Asked):
     text: str
     reply_to: Seq | None = None
     max_chars: int = 4000
+    evidence: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

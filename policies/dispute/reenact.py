@@ -98,7 +98,8 @@ class _Told:
 
 def _message(told: _Told) -> Command:
     reply_to = told.place("reply_to") if "reply_to" in told.body else 0
-    return SendMessage(*told.asked, told.text("text"), Seq(reply_to) if reply_to else None, max_chars=_CHARS)
+    evidence = tuple(told.body.get("evidence", ()))
+    return SendMessage(*told.asked, told.text("text"), Seq(reply_to) if reply_to else None, _CHARS, evidence)
 
 
 def _proposal(told: _Told) -> Command:

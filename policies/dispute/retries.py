@@ -48,8 +48,8 @@ def _said(command: Command | OpenDispute) -> tuple[EntryKind | None, dict[str, A
             if command.amount is not None:
                 said["amount"] = command.amount
             return EntryKind.DISPUTE_OPENED, said
-        case commands.SendMessage(text=text, reply_to=reply_to):
-            return EntryKind.MESSAGE, {"text": text, "reply_to": reply_to}
+        case commands.SendMessage(text=text, reply_to=reply_to, evidence=evidence):
+            return EntryKind.MESSAGE, {"text": text, "reply_to": reply_to, "evidence": list(evidence) or None}
         case commands.MakeProposal():
             said = {"resolution": command.resolution.value, "note": command.note or None}
             if command.amount is not None:

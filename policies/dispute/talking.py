@@ -24,6 +24,7 @@ def send_message(plan: Plan, command: SendMessage) -> None:
         command.command_id,
         command.text,
         command.reply_to,
+        command.evidence,
         max_chars=command.max_chars,
         claimed=claimed,
     )

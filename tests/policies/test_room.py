@@ -36,11 +36,12 @@ def decide(
     role: Role = Role.BUYER,
     head: int = 0,
     reply_to: int | None = None,
+    evidence: tuple[str, ...] = (),
     max_chars: int = 10,
 ) -> Draft:
     answered = None if reply_to is None else Seq(reply_to)
     author = Author(BUYER, role, "Bo")
-    return decide_message(room, Seq(head), author, CommandId("c1"), text, answered, max_chars=max_chars)
+    return decide_message(room, Seq(head), author, CommandId("c1"), text, answered, evidence, max_chars=max_chars)
 
 
 def test_an_order_room_is_named_after_its_order() -> None:
@@ -121,6 +122,10 @@ def test_a_message_becomes_an_entry_of_its_author() -> None:
 
 def test_a_reply_names_what_it_answers() -> None:
     assert decide(head=3, reply_to=3).body == {"text": "hello", "reply_to": 3}
+
+
+def test_a_message_names_the_evidence_it_shows() -> None:
+    assert decide(evidence=("e1", "e2")).body == {"text": "hello", "evidence": ["e1", "e2"]}
 
 
 @pytest.mark.parametrize("reply_to", [0, -1, 4])

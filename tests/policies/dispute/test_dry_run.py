@@ -62,7 +62,7 @@ def negotiated() -> Story:
     second = story.wait(H).offers(SELLER, Resolution.PARTIAL_REFUND, 2_000, expires_at=story.now + 30 * H)
     story.did(SELLER, ask.WithdrawProposal, second)
     third = story.wait(H).offers(BUYER, Resolution.PARTIAL_REFUND, 5_000)
-    story.did(SELLER, ask.SendMessage, "Fine", reply_to=third)
+    story.did(SELLER, ask.SendMessage, "Fine", reply_to=third, evidence=("e1",))
     story.did(SELLER, ask.AcceptProposal, third)
     return story
 

@@ -41,7 +41,7 @@ def played() -> Iterator[tuple[Command, Foreseen]]:
         return command, own
 
     story = Story()
-    yield did(story, BUYER, ask.SendMessage, "Hello", Seq(1))
+    yield did(story, BUYER, ask.SendMessage, "Hello", Seq(1), evidence=("e1",))
     yield did(story, SELLER, ask.SendMessage, "Hello there")
     end = OPENED + 5 * H
     yield did(story, SELLER, ask.MakeProposal, Resolution.PARTIAL_REFUND, 500, "EUR", "Take it", end)
