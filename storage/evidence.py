@@ -44,6 +44,9 @@ COUNTED: Final = (EvidenceState.ANNOUNCED, EvidenceState.QUARANTINED, EvidenceSt
 UNFINISHED: Final = (EvidenceState.ANNOUNCED, EvidenceState.QUARANTINED, EvidenceState.SEALING)
 """States in which what was uploaded is still needed."""
 
+ADDED: Final = (EvidenceState.SEALED, EvidenceState.DELETED)
+"""States of what an entry stands for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -125,6 +128,14 @@ class EvidenceStore:
             {"room": room, "state": EvidenceState.SEALED.value}, sort=[("announced_at", 1)], limit=LIST_MAX
         )
         return [_decode(each) for each in found]
+
+    async def kinds(self, room: RoomId) -> set[tuple[Role, EvidenceKind]]:
+        """Who has added what to a room, not counting what was withdrawn."""
+        found = await self._evidence.find(
+            {"room": room, "state": {"$in": [state.value for state in ADDED]}, "withdrawn_at": None},
+            projection={"role": 1, "said.kind": 1},
+        )
+        return {(Role(each["role"]), EvidenceKind(each["said"]["kind"])) for each in found}
 
     async def alike(self, evidence: Evidence) -> list[Evidence]:
         """Other sealed pieces of exactly the same bytes, in any room."""

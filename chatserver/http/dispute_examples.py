@@ -8,6 +8,13 @@ from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound
 
 _FRAME: Final = EXAMPLES[DisputeNow]
 DISPUTE: Final[dict[str, Any]] = {**_FRAME["dispute"], "available_actions": _FRAME["available_actions"]}
+WHOLE_DISPUTE: Final[dict[str, Any]] = {
+    **DISPUTE,
+    "evidence_completeness": {
+        "buyer": [{"kind": "photo", "added": True}],
+        "seller": [{"kind": "listing_snapshot", "added": False}],
+    },
+}
 LIST: Final[dict[str, Any]] = {
     "disputes": [DISPUTE],
     "next_cursor": "MTc3MDExMTAwMDI1MDo1ZDQxNDAyYWJjNGIyYTc2Yjk3MQ",

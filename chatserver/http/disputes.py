@@ -1,5 +1,6 @@
 """Disputes over HTTP: opened by buyers, listed for support, read by those whom they concern."""
 
+from collections.abc import Collection
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -26,6 +27,7 @@ from policies.room import order_room, role_in_room
 from policies.vocabulary import (
     ApiScope,
     DisputeId,
+    EvidenceKind,
     OrderId,
     Reason,
     Resolution,
@@ -75,6 +77,26 @@ class DisputeRead(Dispute):
     """A dispute as its reader sees it, with what this reader may do now."""
 
     available_actions: list[AvailableAction]
+
+
+class HelpfulKind(BaseModel):
+    """A kind of evidence that helps most, and whether this side has added some."""
+
+    kind: EvidenceKind
+    added: bool
+
+
+class EvidenceCompleteness(BaseModel):
+    """What of the checklist each side has added, and what is still missing."""
+
+    buyer: list[HelpfulKind]
+    seller: list[HelpfulKind]
+
+
+class WholeDispute(DisputeRead):
+    """A dispute as its reader sees it, with the evidence there is for it."""
+
+    evidence_completeness: EvidenceCompleteness
 
 
 class DisputeList(BaseModel):
@@ -235,14 +257,15 @@ def router(services: Services) -> APIRouter:
     @routes.get(
         "/{dispute}",
         summary="Read a dispute",
-        response_model=DisputeRead,
-        responses={200: examples.shown(examples.DISPUTE, "The dispute."), **described(ErrorCode.NOT_FOUND)},
+        response_model=WholeDispute,
+        responses={200: examples.shown(examples.WHOLE_DISPUTE, "The dispute."), **described(ErrorCode.NOT_FOUND)},
     )
     async def get_dispute(dispute: str, request: Request) -> Response:
         """For its parties, staff, and keys with `disputes:read`."""
         found, reader = await _visible(services, caller(request), DisputeId(dispute))
         await record_read(services, reader, "dispute.read", dispute=found.id, room=found.room)
-        return _json(_view(services, found, reader))
+        completeness = _completeness(found, await services.evidence.kinds(found.room))
+        return _json(_view(services, found, reader) | {"evidence_completeness": completeness})
 
     @routes.get(
         "/{dispute}/audit",
@@ -341,6 +364,13 @@ def _reader(dispute: state.Dispute, caller: Caller) -> Reader | None:
 def _view(services: Services, dispute: state.Dispute, reader: Reader) -> dict[str, Any]:
     actions = [] if reader.id is None else actions_view(dispute, reader.role, reader.id, services.clock.now())
     return dispute_view(dispute, reader.role) | {"available_actions": actions}
+
+
+def _completeness(dispute: state.Dispute, added: Collection[tuple[Role, EvidenceKind]]) -> dict[str, Any]:
+    return {
+        side.value: [{"kind": kind.value, "added": (side, kind) in added} for kind in dispute.checklist.of(side)]
+        for side in (Role.BUYER, Role.SELLER)
+    }
 
 
 def _json(content: dict[str, Any], status: HTTPStatus = HTTPStatus.OK) -> Response:

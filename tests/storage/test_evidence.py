@@ -104,6 +104,20 @@ async def test_what_is_sealed_is_found_by_room_and_by_bytes(known: EvidenceStore
     assert await known.alike(sealed[1]) == []
 
 
+async def test_what_a_side_has_added_is_known_by_kind(known: EvidenceStore) -> None:
+    video = replace(piece(0).said, kind=EvidenceKind.VIDEO)
+    await keep(
+        known,
+        piece(1, state=EvidenceState.SEALED),
+        piece(2, state=EvidenceState.SEALED),
+        piece(3, state=EvidenceState.DELETED, role=Role.SELLER, said=video),
+        piece(4, state=EvidenceState.SEALED, role=Role.SELLER, withdrawn_at=NOW),
+        piece(5, said=video),
+        piece(6, state=EvidenceState.SEALED, room=OTHER, said=video),
+    )
+    assert await known.kinds(ROOM) == {(Role.BUYER, EvidenceKind.PHOTO), (Role.SELLER, EvidenceKind.VIDEO)}
+
+
 async def test_what_was_left_behind_is_found_the_longest_first(known: EvidenceStore) -> None:
     await keep(known, piece(3), piece(1), piece(2), piece(0, state=EvidenceState.SEALED))
     before = NOW + 3 * HOUR

@@ -34,6 +34,7 @@ async def test_every_route_of_the_contract_is_described(openapi: dict[str, Any])
         ("get", "/v1/disputes"),
         ("get", "/v1/disputes/{dispute}"),
         ("get", "/v1/disputes/{dispute}/audit"),
+        ("post", "/v1/disputes/{dispute}/hold"),
         ("get", "/v1/rooms"),
         ("get", "/v1/rooms/{room}/entries"),
         ("get", "/v1/rooms/{room}/transcript"),

@@ -107,6 +107,23 @@ async def test_the_other_party_gets_a_copy_without_metadata_and_staff_the_origin
     assert seen == {"width": 48, "height": 64, "captured_at": "2026-01-30T16:05:09.000Z", "codes": []}
 
 
+async def test_a_dispute_says_which_helpful_evidence_is_missing(dispute_room: Room) -> None:
+    async def added() -> list[tuple[str, str]]:
+        read = (await dispute_room.seller.get(f"/v1/disputes/{dispute_of(dispute_room)}")).json()
+        checklist = [(each["side"], each["kind"]) for each in read["evidence_checklist"]]
+        sides = read["evidence_completeness"]
+        assert [(side, each["kind"]) for side in ("buyer", "seller") for each in sides[side]] == checklist
+        return [(side, each["kind"]) for side in sides for each in sides[side] if each["added"]]
+
+    assert await added() == []
+    evidence = await dispute_room.sealed(dispute_room.buyer, kind="photo")
+    assert await added() == [("buyer", "photo")]
+    await dispute_room.buyer.client.request(
+        "DELETE", f"/v1/evidence/{evidence}", json={}, headers=dispute_room.buyer.headers
+    )
+    assert await added() == []
+
+
 async def test_what_staff_read_is_on_record(dispute_room: Room) -> None:
     evidence = await dispute_room.sealed(dispute_room.buyer)
     for who in (dispute_room.seller, dispute_room.agent):

@@ -20,7 +20,12 @@ from tests.s3_gate import S3Gate
 __all__ = ["dispute_room", "gate", "order_room", "settings_with_store"]
 
 MINUTE = 60
-VIDEO_IN_PARTS: dict[str, Any] = {"content_type": "video/mp4", "filename": "a.mp4", "size": 16_000_001, "sha256": "0" * 64}
+VIDEO_IN_PARTS: dict[str, Any] = {
+    "content_type": "video/mp4",
+    "filename": "a.mp4",
+    "size": 16_000_001,
+    "sha256": "0" * 64,
+}
 TEXT = {"filename": "a.txt", "content_type": "text/plain"}
 
 
