@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from chatserver.cli.case_file import is_file, verify_files
+from chatserver.cli.evidence import verify_evidence
 from chatserver.cli.failures import ExitCode, Failure
 from chatserver.cli.options import Config, Data, configuration, require_mongo, say
 
@@ -42,6 +43,8 @@ def verify(
     head: Annotated[
         str, typer.Option("--head", metavar="HASH", help="Of a case file: the hash of an entry that it has to hold.")
     ] = "",
+    evidence: Annotated[bool, typer.Option("--evidence", help="Also verify the evidence in the store.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Of evidence, read every file and compare its hash.")] = False,
     config: Config = None,
     data: Data = None,
 ) -> None:
@@ -50,6 +53,9 @@ def verify(
     Follows the hash chain from the first entry to the last, and of a dispute replays the rules: its stored state must
     be what its entries add up to. Exit code 1, and the place of the first break of each room, when one does not hold.
     A case file (the JSON of a transcript) is checked by itself in the same way, without the database.
+
+    With --evidence, every sealed piece must have its entry and its object as it was sealed, every entry its piece, and
+    no object may be left over.
     """
     if bool(rooms) == every:
         raise Failure(ExitCode.USAGE, ["name the rooms or case files to verify, or --all rooms"])
@@ -59,6 +65,8 @@ def verify(
     if every or named:
         settings = require_mongo(configuration(config, data).settings)
         broken += asyncio.run(_verify(settings, named))
+        if evidence:
+            broken += asyncio.run(verify_evidence(settings, named, deep=deep))
     raise typer.Exit(ExitCode.FAILED if broken else ExitCode.DONE)
 
 
