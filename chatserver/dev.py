@@ -1,8 +1,8 @@
 """``chatserver dev``: everything on this machine, in a data folder, for trying out and for developing against.
 
 MongoDB, Valkey, an S3 store, the server and its worker run as child processes. The data folder keeps the database, the
-JWT secret and the API key; the S3 store is in memory and starts empty each time (``CHATSERVER_S3_URL`` names another
-one, which is then used instead).
+objects of the S3 store, the JWT secret and the API key (``CHATSERVER_S3_URL`` names another store, which is then used
+instead, and has to have its bucket).
 """
 
 import asyncio
@@ -36,6 +36,7 @@ from chatserver.embedded import (
     stop_all,
 )
 from chatserver.embedded.ports import LOOPBACK
+from chatserver.evidence.office import open_store
 from chatserver.instance import Instance, write_private
 from chatserver.policy_file import load_policy
 from chatserver.settings import Settings
@@ -142,7 +143,8 @@ def _start_services(settings: Settings, lock: int, services: list[Service], say:
         services.append(S3(folder / "s3", held=[lock]))
     for service in services:
         service.start()
-    return settings.model_copy(
+    embedded = not settings.s3_url
+    settings = settings.model_copy(
         update={
             "mongo_url": SecretStr(mongod.url),
             "redis_url": SecretStr(valkey.url),
@@ -150,6 +152,17 @@ def _start_services(settings: Settings, lock: int, services: list[Service], say:
             **({} if settings.s3_url else {"s3_path_style": True, "s3_access_key": ANY_KEY, "s3_secret_key": ANY_KEY}),
         }
     )
+    if embedded:
+        asyncio.run(_make_bucket(settings))
+    return settings
+
+
+async def _make_bucket(settings: Settings) -> None:
+    store = open_store(settings)
+    try:
+        await store.ensure_bucket()
+    finally:
+        await store.close()
 
 
 def _run_programs(

@@ -1,4 +1,4 @@
-"""An S3-compatible store: moto's server. It keeps its objects in memory: they are gone when it stops."""
+"""An S3-compatible store: moto's server, and a folder in which its objects stay."""
 
 import http.client
 import importlib.util
@@ -23,7 +23,8 @@ class S3(Service):
         if not (importlib.util.find_spec("moto") and importlib.util.find_spec("flask")):
             raise BinaryMissing("moto's S3 server")
         # Unless told otherwise moto listens on every address of the machine.
-        return [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(self.port)]
+        module = "chatserver.embedded.s3_server"
+        return [sys.executable, "-m", module, LOOPBACK, str(self.port), str(self.folder / "objects")]
 
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection(LOOPBACK, self.port, timeout=1.0)

@@ -94,6 +94,42 @@ class TestServices:
                 with client.get_object(Bucket="bucket", Key="key")["Body"] as body:
                     assert body.read() == b"content"
 
+    def test_s3_keeps_its_objects_when_it_is_killed(self, tmp_path: Path) -> None:
+        def client(s3: S3) -> contextlib.closing[Any]:
+            names: Any = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+            return contextlib.closing(boto3.client("s3", endpoint_url=s3.url, **names))
+
+        with S3(tmp_path) as first:
+            with client(first) as asking:
+                asking.create_bucket(Bucket="bucket")
+                asking.create_bucket(Bucket="empty")
+                for key in ("a/key", "another", "gone", "ключ/%2F?"):
+                    asking.put_object(Bucket="bucket", Key=key, Body=key.encode(), ContentType="text/plain")
+                asking.put_object(Bucket="bucket", Key="another", Body=b"new")
+                asking.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "gone"}]})
+                upload = {"Bucket": "bucket", "Key": "joined"}
+                upload["UploadId"] = asking.create_multipart_upload(**upload)["UploadId"]
+                part = asking.upload_part(PartNumber=1, Body=b"part", **upload)
+                parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+                asking.complete_multipart_upload(MultipartUpload=parts, **upload)
+                asking.copy_object(Bucket="bucket", Key="copied", CopySource={"Bucket": "bucket", "Key": "joined"})
+                before = asking.list_objects_v2(Bucket="bucket")["Contents"]
+            first.kill()
+        with S3(tmp_path) as second, client(second) as asking:
+            after = asking.list_objects_v2(Bucket="bucket")["Contents"]
+            assert {each["Key"] for each in after} == {"a/key", "another", "ключ/%2F?", "joined", "copied"}
+            assert {(each["Key"], each["ETag"]) for each in after} == {(each["Key"], each["ETag"]) for each in before}
+            found = asking.get_object(Bucket="bucket", Key="another")
+            with found["Body"] as body:
+                assert (body.read(), found["ContentType"]) == (b"new", "binary/octet-stream")
+            assert asking.head_object(Bucket="bucket", Key="ключ/%2F?")["ContentType"] == "text/plain"
+            assert {each["Name"] for each in asking.list_buckets()["Buckets"]} == {"bucket", "empty"}
+            asking.delete_object(Bucket="bucket", Key="another")
+            second.kill()
+            second.start()
+            with client(second) as again:
+                assert len(again.list_objects_v2(Bucket="bucket")["Contents"]) == 4
+
     @pytest.mark.parametrize("kind", [Mongod, Valkey, S3])
     def test_a_taken_port_is_named(self, kind: type[Service], tmp_path: Path, listener: socket.socket) -> None:
         port = listener.getsockname()[1]
