@@ -13,11 +13,13 @@ dispute stands (``room.dispute``, ``room.available_actions``), and ``room.case``
     opened = await client.open_dispute("1042", "not_received", "Nothing came.", "full_refund")
     room = await client.join(opened.room)
     await room.case.propose("partial_refund", amount=1500)
+    await room.attach("parcel.jpg", kind="photo", caption="as it came")
 
-It needs ``websockets`` and ``pydantic`` (and ``httpx`` to open a dispute), and nothing of the server but its wire
-vocabulary.
+It needs ``websockets`` and ``pydantic`` (and ``httpx`` to open a dispute or to add evidence), and nothing of the
+server but its wire vocabulary.
 """
 
+from chatserver.client.attaching import Attached
 from chatserver.client.case import Case, Sent
 from chatserver.client.chat_client import ChatClient, websocket_url
 from chatserver.client.errors import ClientClosed, ConnectionEnded, ConnectTimeout
@@ -28,6 +30,7 @@ from chatserver.client.room import HistoryPage, Room
 from chatserver.client.stream import Stream
 
 __all__ = [
+    "Attached",
     "Author",
     "Case",
     "ChatClient",

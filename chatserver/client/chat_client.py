@@ -28,6 +28,7 @@ from chatserver.client.opening import OpenedDispute, post_dispute
 from chatserver.client.room import Room
 from chatserver.client.runner import Runner, TokenProvider
 from chatserver.client.stream import Stream
+from chatserver.client.web import Web
 from chatserver.protocol import PATH, ClientInfo, Connected, Limits, Ping, RoomPosition, User
 from policies.errors import ChatError
 
@@ -198,7 +199,7 @@ class ChatClient:
         runner = self._running()
         position = command(RoomPosition, room=room, after=after)
         state = runner.core.join(position.room, position.after, runner.now())
-        joined = self._rooms[room] = Room(runner, state, self._new_id)
+        joined = self._rooms[room] = Room(runner, state, self._new_id, self._web(runner))
         runner.poke()
         try:
             await joined.wait_joined()
@@ -245,15 +246,11 @@ class ChatClient:
             "desired_resolution": desired_resolution,
             "amount": amount,
         }
-        return await post_dispute(
-            self._url,
-            {name: value for name, value in wanted.items() if value is not None},
-            key=key or self._new_id(),
-            token=runner.current_token,
-            tls=self._tls,
-            trust_env=self._proxy is True,
-            rng=self._rng,
-        )
+        content = {name: value for name, value in wanted.items() if value is not None}
+        return await post_dispute(self._web(runner), content, key=key or self._new_id())
+
+    def _web(self, runner: Runner) -> Web:
+        return Web(self._url, runner.current_token, self._tls, self._proxy is True, self._rng)
 
     async def ping(self) -> float:
         """Ask the server for an answer: seconds it took. After a lost connection it is asked again.

@@ -1,9 +1,12 @@
 """A room, as an application uses it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
+from chatserver.client.attaching import Attached, Progress, attach, attachment_of
 from chatserver.client.case import Case, Sent
 from chatserver.client.commands import Write
 from chatserver.client.errors import ClientClosed
@@ -12,6 +15,7 @@ from chatserver.client.frames import Entry, Opened, Page, command
 from chatserver.client.joined_room import JoinedRoom
 from chatserver.client.runner import Runner
 from chatserver.client.stream import Stream
+from chatserver.client.web import Web
 from chatserver.protocol import (
     Ack,
     AvailableAction,
@@ -42,10 +46,11 @@ class Room:
     It stays joined through any number of lost connections, until ``leave`` or until the server ends it.
     """
 
-    def __init__(self, runner: Runner, state: JoinedRoom, new_id: Callable[[], str]) -> None:
+    def __init__(self, runner: Runner, state: JoinedRoom, new_id: Callable[[], str], web: Web) -> None:
         self._runner = runner
         self._state = state
         self._new_id = new_id
+        self._web = web
         self._opened: Opened | None = None
         self._settled = asyncio.Event()
         self._ended = False
@@ -125,7 +130,14 @@ class Room:
         """
         return self._entries
 
-    async def send(self, text: str, *, reply_to: int | None = None, command_id: str | None = None) -> Sent:
+    async def send(
+        self,
+        text: str,
+        *,
+        reply_to: int | None = None,
+        evidence: Sequence[str] = (),
+        command_id: str | None = None,
+    ) -> Sent:
         """Send a message and wait until it is stored durably.
 
         It is sent again under the same id until it is acknowledged: after lost connections, and after temporary
@@ -137,6 +149,7 @@ class Room:
         Args:
             text: 1 to ``limits.message_chars`` characters; longer text is refused here, it is never split.
             reply_to: seq of the entry it answers.
+            evidence: ids of up to 10 sealed pieces that this user has added to the room, to show with it.
             command_id: the idempotency key, 1 to 64 characters, unique for this user; a random one by default.
 
         Raises:
@@ -152,8 +165,55 @@ class Room:
             room=self.id,
             text=text,
             reply_to=reply_to,
+            evidence=list(evidence) or None,
         )
         return await self._write(message)
+
+    async def attach(
+        self,
+        content: Path | str | bytes,
+        *,
+        kind: str,
+        caption: str = "",
+        filename: str | None = None,
+        content_type: str | None = None,
+        captured_at: datetime | None = None,
+        origin: str = "",
+        progress: Progress | None = None,
+    ) -> Attached:
+        """Add evidence: announce it, upload it straight to the server's store, have it looked at and sealed.
+
+        It goes on after lost connections and temporary errors; a large file, where it stopped. There is no time limit:
+        use ``asyncio.timeout``. (This goes over HTTP and needs ``httpx``; ``tls`` of the client holds for the store,
+        too.)
+
+        Args:
+            content: a file, or bytes.
+            kind: one of ``policies.vocabulary.EvidenceKind``.
+            caption: what it shows.
+            filename: of bytes; a file has its own.
+            content_type: such as ``image/jpeg``; by default it follows from the filename.
+            captured_at: when you say it was taken; aware.
+            origin: where it comes from, in your words.
+            progress: called with the bytes sent so far, and all there are.
+
+        Raises:
+            OSError: the file cannot be read.
+            BadRequest, TooLarge: of a kind, type or size that is not taken.
+            Refused: ``details["rule"]`` says why it is not taken.
+            ChatError: another final error.
+        """
+        self._check()
+        attachment = attachment_of(
+            content,
+            kind=kind,
+            caption=caption,
+            filename=filename,
+            content_type=content_type,
+            captured_at=captured_at,
+            origin=origin,
+        )
+        return await attach(self._web, self.id, attachment, progress)
 
     async def history(self, *, before: int | None = None, after: int | None = None, limit: int = 50) -> HistoryPage:
         """A page of the past; it does not move ``entries``.

@@ -4,14 +4,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Final
 
 from chatserver.client import ChatClient, Room, Sent
+from chatserver.client.attaching import media_type_of
 from chatserver.protocol import Dispute
 from chatserver.terminal.text import clean, local_time
 from chatserver.transcript.money import decimals, written
+from policies.evidence import IMAGES, VIDEOS
 from policies.room import order_room
-from policies.vocabulary import PARTIES, OrderId, Outcome, Reason, Resolution, RoomKind
+from policies.vocabulary import PARTIES, EvidenceKind, OrderId, Outcome, Reason, Resolution, RoomKind
 
 HELP: Final = (
     "/dispute       show how the dispute stands",
@@ -19,11 +22,13 @@ HELP: Final = (
     "/offer fix|replacement|full|partial [AMOUNT] [NOTE]",
     "/accept [N], /reject [N] [REASON], /withdraw [N] [REASON]    an offer, by its number",
     "/done [NOTE]   seller: what was agreed is done        /confirm [NOTE]   buyer: it has arrived",
+    "/attach FILE [KIND] [CAPTION]          add evidence; a name with spaces in quotes",
     "/escalate REASON, /close REASON, /reopen REASON, /appeal EVIDENCE[,...] REASON",
 )
 STAFF_HELP: Final = (
     "/claim [over], /release [recuse] [REASON]      take the case, give it back",
     "/ask buyer|seller WHAT      request evidence",
+    "/attach FILE [KIND] [CAPTION]      add evidence yourself",
     "/recommend, /decide OUTCOME RESOLUTION [AMOUNT] CODE[,...] STATEMENT",
     "/note TEXT     a note for staff alone",
 )
@@ -51,6 +56,13 @@ class Words:
         """The first word, perhaps empty, and the rest."""
         word, _, rest = self.text.partition(" ")
         return word, Words(rest.strip())
+
+    def quoted(self) -> tuple[str, "Words"]:
+        """The first word, or what stands between quotes, and the rest."""
+        if not self.text.startswith('"'):
+            return self.first()
+        inside, _, rest = self.text[1:].partition('"')
+        return inside, Words(rest.strip())
 
     def number(self) -> tuple[int | None, "Words"]:
         """An entry's number, with or without ``#``, if it begins with one."""
@@ -111,6 +123,8 @@ class CaseCommands:
             return tuple(self._status())
         if name == "open":
             return await self._open(words)
+        if name == "attach":
+            return await self._attach(words)
         command = self._commands.get(name)
         if command is None:
             return None
@@ -140,6 +154,17 @@ class CaseCommands:
             order, reason, _required(words, usage), resolution.value, amount=amount
         )
         return (f"dispute opened; its room is {clean(opened.room)}",)
+
+    async def _attach(self, words: Words) -> tuple[str, ...]:
+        file, kind, caption = _attachment(words)
+        try:
+            attached = await self._room.attach(file, kind=kind, caption=caption)
+        except OSError as error:
+            raise Misused(f"{file}: {error.strerror or 'cannot be read'}") from None
+        if attached.seq is None:
+            return (f"evidence {attached.id} waits for the virus scanner",)
+        self.written = attached.seq
+        return (f"evidence {attached.id} is #{attached.seq}",)
 
     async def _offer(self, words: Words) -> Sent:
         usage = "/offer fix|replacement|full|partial [AMOUNT] [NOTE]"
@@ -256,6 +281,25 @@ def _chosen(word: str, usage: str) -> Resolution:
     if resolution is None:
         raise Misused(usage)
     return resolution
+
+
+def _attachment(words: Words) -> tuple[Path, EvidenceKind, str]:
+    """A file, its kind and its caption."""
+    file, words = words.quoted()
+    if not file:
+        raise Misused("/attach FILE [KIND] [CAPTION]")
+    kind, rest = words.first()
+    if kind in list(EvidenceKind):
+        return Path(file).expanduser(), EvidenceKind(kind), rest.text
+    return Path(file).expanduser(), _usual_kind(file), words.text
+
+
+def _usual_kind(file: str) -> EvidenceKind:
+    """What a file of this type mostly is."""
+    media_type = media_type_of(file)
+    if media_type in IMAGES:
+        return EvidenceKind.PHOTO
+    return EvidenceKind.VIDEO if media_type in VIDEOS else EvidenceKind.DOCUMENT
 
 
 def _required(words: Words, usage: str) -> str:

@@ -12,7 +12,8 @@ import pytest
 
 from chatserver import protocol
 from chatserver.client import Noted, Sent
-from chatserver.client.opening import disputes_url, post_dispute
+from chatserver.client.opening import post_dispute
+from chatserver.client.web import Web as Api
 from policies.errors import BadRequest, ChatError, Conflict, Refused
 from tests.chatserver.client_peer import (
     DISPUTE,
@@ -225,9 +226,8 @@ class Web:
             return "token-1"
 
         async with asyncio.timeout(WAIT_S):
-            return await post_dispute(
-                self.url, {"order_id": "1042"}, key="key-1", token=token, tls=None, trust_env=False, rng=rng or AtOnce()
-            )
+            api = Api(self.url, token, tls=None, trust_env=False, rng=rng or AtOnce())
+            return await post_dispute(api, {"order_id": "1042"}, key="key-1")
 
 
 def problem(code: str, **more: Any) -> dict[str, Any]:
@@ -277,8 +277,14 @@ async def test_a_final_answer_is_raised(status: int, content: Any, error: type[C
 
 
 def test_the_address_follows_from_the_websockets() -> None:
-    assert disputes_url("wss://chat.example/v1/ws") == "https://chat.example/v1/disputes"
-    assert disputes_url("ws://127.0.0.1:8000/base/v1/ws") == "http://127.0.0.1:8000/base/v1/disputes"
+    async def token() -> str:
+        return "token-1"
+
+    def address(url: str) -> str:
+        return Api(url, token, tls=None, trust_env=False, rng=Random()).address("/v1/disputes")
+
+    assert address("wss://chat.example/v1/ws") == "https://chat.example/v1/disputes"
+    assert address("ws://127.0.0.1:8000/base/v1/ws") == "http://127.0.0.1:8000/base/v1/disputes"
 
 
 async def test_the_client_opens_with_its_own_token(peer: Peer) -> None:
