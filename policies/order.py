@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -17,6 +17,11 @@ from policies.vocabulary import OrderCategory, OrderEventType, OrderId, TrustLev
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 """The form of an ISO 4217 code. Not a list of them: the standard is amended about once a year, and a marketplace that
 already settles in a new currency must not wait for an update of this server to report an order."""
+
+
+EVENT_AHEAD_MAX: Final = timedelta(minutes=10)
+"""How far the marketplace's clock may be ahead of ours. An event from further on would keep later ones from counting,
+as the latest of its kind, until that time has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,17 @@ def apply_event(state: OrderState, event: OrderEvent, amount: int) -> OrderState
     if _supersedes(_ORDER_OF_PAYMENTS, payment, at, state.payment, state.payment_at):
         return replace(state, payment=payment, payment_at=at)
     return state
+
+
+def require_happened(event: OrderEvent, now: datetime) -> None:
+    """Check that an event is not from the future.
+
+    Raises:
+        BadRequest: it is, by more than clocks may differ.
+    """
+    minutes = EVENT_AHEAD_MAX // timedelta(minutes=1)
+    not_ahead = event.at <= instant(now) + EVENT_AHEAD_MAX
+    _require(not_ahead, "at", f"An event is at most {minutes} minutes ahead of this server's clock.")
 
 
 def refund(event: OrderEvent, amount: int) -> int:

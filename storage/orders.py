@@ -27,6 +27,7 @@ from policies.order import (
     Seller,
     apply_event,
     changes,
+    require_happened,
 )
 from policies.room import SYSTEM, Party, RoomFacts, order_room
 from policies.vocabulary import (
@@ -161,6 +162,7 @@ class Orders:
         Raises:
             NotFound: there is no such order.
             Conflict: the order has another event of this id.
+            BadRequest: it is from the future.
         """
         for _ in range(ATTEMPTS):
             known = await self.get(order)
@@ -168,6 +170,7 @@ class Orders:
                 raise NotFound("There is no such order.")
             if (recorded := await self._recorded(order, event)) is not None:
                 return EventResult(known, False, (), pending="pending" in recorded)
+            require_happened(event, now)
             try:
                 return await self._record(known, event, now)
             except (AppendLost, _Stale):

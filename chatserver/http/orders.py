@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -19,7 +19,7 @@ from policies.dispute.opening import eligibility
 from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge, Unavailable
 from policies.identifiers import ID_CHARS
 from policies.instant import rfc3339
-from policies.order import Chargeback, OrderEvent, OrderFacts, Payment, Seller
+from policies.order import EVENT_AHEAD_MAX, Chargeback, OrderEvent, OrderFacts, Payment, Seller
 from policies.room import Party, order_room, role_in_room
 from policies.vocabulary import (
     ApiScope,
@@ -39,6 +39,7 @@ DETAILS_BYTES: Final = 16 * 1024
 """Largest ``details`` or ``data`` as JSON: they become part of an order, or of an entry that every member receives."""
 NAME_CHARS: Final = 200
 TITLE_CHARS: Final = 500
+AHEAD_MIN: Final = EVENT_AHEAD_MAX // timedelta(minutes=1)
 ACTIVE_DISPUTE: Final = "active_dispute"
 """The rule that an order has one dispute at a time; ``disputes`` says which."""
 
@@ -102,7 +103,7 @@ class EventReport(BaseModel):
 
     id: str = Field(min_length=1, max_length=ID_CHARS, description="Yours; the same one again changes nothing.")
     type: OrderEventType
-    at: Time
+    at: Time = Field(description=f"When it happened; at most {AHEAD_MIN} minutes ahead of this server's clock.")
     data: Plain = {}
 
 
@@ -224,8 +225,9 @@ def router(services: Services) -> APIRouter:
         order_id: OrderIdPath, report: EventReport, reporter: Annotated[BackEnd, Depends(writing)]
     ) -> EventView:
         """Idempotent by the event's `id`; the same id with other content is a `conflict`. Events may come late and in
-        any order: what counts is `at`. A dispute of the order hears of it, too; `payment.refunded` may say how much was
-        paid back in `data.amount`, and a payment event which request it answers in `data.key`.
+        any order: what counts is `at`; one from the future is a `bad_request`. A dispute of the order hears of it, too;
+        `payment.refunded` may say how much was paid back in `data.amount`, and a payment event which request it answers
+        in `data.key`.
         """
         _require_small(report.data, "data")
         event = OrderEvent(report.id, report.type, report.at, report.data)

@@ -1,11 +1,13 @@
 """Orders over HTTP."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from chatserver.http.orders import DETAILS_BYTES, NAME_CHARS, TITLE_CHARS
+from policies.instant import rfc3339
 from policies.vocabulary import ApiScope, Role
 from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem
 
@@ -289,6 +291,17 @@ async def test_the_same_event_id_with_other_content(back_end: Caller, backstage:
     path = f"/v1/orders/{backstage.order_id}/events"
     await back_end.post(path, EVENT)
     assert_problem(await back_end.post(path, {**EVENT, "data": {}}), 409, "conflict")
+
+
+async def test_an_event_from_the_future(back_end: Caller, backstage: Backstage) -> None:
+    """It would be the latest of its kind for as long, whatever happens before."""
+    await put(back_end, backstage)
+    path = f"/v1/orders/{backstage.order_id}/events"
+    limit = backstage.clock.now() + timedelta(minutes=10)
+    event = {**EVENT, "type": "chargeback.opened"}
+    late = await back_end.post(path, {**event, "at": rfc3339(limit + timedelta(milliseconds=1))})
+    assert assert_problem(late, 400, "bad_request")["details"]["field"] == "at"
+    assert (await back_end.post(path, {**event, "at": rfc3339(limit)})).status_code == 200
 
 
 async def test_an_event_of_no_order(back_end: Caller, backstage: Backstage) -> None:
