@@ -66,6 +66,7 @@ class TestHelp:
             "revoke",
             "config",
             "policy",
+            "webhooks",
             "chat",
         ):
             assert f"\n  {command} " in helped.stdout
