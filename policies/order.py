@@ -130,6 +130,8 @@ _CHARGEBACKS: Final = {
     OrderEventType.CHARGEBACK_WON: Chargeback.WON,
     OrderEventType.CHARGEBACK_LOST: Chargeback.LOST,
 }
+CHARGEBACKS: Final = frozenset(_CHARGEBACKS)
+"""What the buyer's bank does."""
 _PAYMENTS: Final = {
     OrderEventType.PAYMENT_FAILED: Payment.FAILED,
     OrderEventType.PAYMENT_HELD: Payment.HELD,

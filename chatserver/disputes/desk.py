@@ -24,9 +24,9 @@ from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
 from policies.errors import ChatError, Conflict, NotFound, Unavailable
 from policies.instant import instant
-from policies.order import OrderEvent
+from policies.order import CHARGEBACKS, OrderEvent
 from policies.room import SYSTEM, dispute_room
-from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution
+from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution, SettlementStatus
 from storage.chain import KEY_SEPARATOR, genesis, link
 from storage.disputes import Current
 from storage.errors import AppendLost, CommandTaken
@@ -163,7 +163,8 @@ class Desk:
     async def report_event(self, order: OrderId, event: OrderEvent) -> None:
         """Tell an order's disputes of an event that was recorded, and that they have heard of it.
 
-        Those are the active one, or else the latest; and the one whose request the event answers, by its key.
+        Those are the active one, or else the latest; the one whose request the event answers, by its key; and of a
+        chargeback all in which money may still move.
 
         Raises:
             Unavailable: not all of them have; the event stays pending.
@@ -310,6 +311,10 @@ class Desk:
         if known is None or known.latest_dispute is None:
             return []
         concerned = [known.active_dispute or known.latest_dispute]
+        if event.type in CHARGEBACKS:
+            # The bank takes back the order's payment, whichever dispute has it frozen or is still to be paid.
+            of_order = await self._ledger.disputes.of_order(order)
+            concerned += [each.id for each in of_order if each.id not in concerned and _money_may_move(each)]
         key = event.data.get("key")
         if isinstance(key, str) and (asked_by := DisputeId(key.partition(":")[0])) not in concerned:
             stored = await self._ledger.disputes.get(asked_by)
@@ -361,6 +366,11 @@ def keyed_id(order: OrderId, buyer: Author, key: str) -> DisputeId:
 
 def _is_of(entry: Entry, command: Command) -> bool:
     return (entry.author.id, entry.command_id) == (command.author.id, command.command_id)
+
+
+def _money_may_move(dispute: Dispute) -> bool:
+    unsettled = any(each.status is not SettlementStatus.DONE for each in dispute.settlements)
+    return not dispute.closed or unsettled
 
 
 def _busy() -> Unavailable:

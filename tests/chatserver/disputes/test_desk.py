@@ -487,6 +487,51 @@ async def test_a_payment_is_told_to_the_dispute_that_asked_for_it(shop: Shop) ->
     assert order.state.refunded == 500
 
 
+async def happened(shop: Shop, kind: OrderEventType, name: str, **data: Any) -> None:
+    await shop.desk.report_event(ORDER, await shop.event(kind, name, **data))
+
+
+async def ended_at(shop: Shop, dispute: Dispute) -> Seq:
+    return next(entry.seq for entry in await shop.entries(dispute) if entry.kind is EntryKind.DISPUTE_WITHDRAWN)
+
+
+async def test_a_chargeback_is_told_to_every_dispute_in_which_money_may_move(shop: Shop) -> None:
+    first = await shop.opened()
+    await shop.run(first.id, Close(BUYER, shop.command(), "It lights now."))
+    shop.clock.advance(60)
+    await happened(shop, OrderEventType.CHARGEBACK_OPENED, "b1")
+    second = (await shop.open()).dispute
+    assert [(await shop.desk.state(each.id)).frozen for each in (first, second)] == [True, True]
+    shop.clock.advance(60)
+    await happened(shop, OrderEventType.CHARGEBACK_WON, "b2")
+    assert [(await shop.desk.state(each.id)).frozen for each in (first, second)] == [False, False]
+    shop.clock.advance(400 * HOUR.total_seconds())
+    assert (await shop.run(first.id, Tick(**system("tick")))).state.closed
+    before = await shop.kinds(first)
+    await happened(shop, OrderEventType.PAYMENT_RELEASED, "p", key=f"{first.id}:{await ended_at(shop, first)}")
+    shop.clock.advance(60)
+    await happened(shop, OrderEventType.CHARGEBACK_OPENED, "b3")
+    assert (await shop.kinds(first))[len(before) :] == ["order.updated"], "closed and settled, it hears of no bank"
+    assert (await shop.desk.state(second.id)).frozen
+
+
+async def test_a_failed_refund_of_an_earlier_dispute_waits_for_the_bank_too(shop: Shop) -> None:
+    first = await shop.opened()
+    offer = await shop.run(first.id, MakeProposal(SELLER, shop.command(), Resolution.PARTIAL_REFUND, 500))
+    assert offer.first is not None
+    state = (await shop.run(first.id, AcceptProposal(BUYER, shop.command(), offer.first.seq))).state
+    assert state.settlement is not None
+    await happened(shop, OrderEventType.PAYMENT_FAILED, "f", key=state.settlement.key)
+    second = (await shop.open()).dispute
+    shop.clock.advance(60)
+    await happened(shop, OrderEventType.CHARGEBACK_OPENED, "b1")
+    told = len(await shop.told(first))
+    shop.clock.advance(7 * HOUR.total_seconds())
+    await shop.run(first.id, Tick(**system("tick")))
+    assert [event.type for event in (await shop.told(first))[told:]] == [], "nobody asks while the bank decides"
+    assert (await shop.desk.state(second.id)).frozen
+
+
 async def test_a_key_of_another_orders_dispute_concerns_nobody(shop: Shop) -> None:
     dispute = await shop.opened()
     await shop.order(replace(FACTS, id=OrderId("4712")))
