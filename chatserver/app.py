@@ -159,6 +159,7 @@ class _Parts:
             evidence=self.office.known,
             intake=self.office.intake,
             custody=self.office.custody,
+            objects=self.office.store,
             holds=self.office.holds,
         )
 

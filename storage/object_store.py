@@ -239,6 +239,21 @@ class ObjectStore:
 
         await self._run(read)
 
+    async def read(self, key: str, most: int) -> bytes | None:
+        """A small object; None when it has more bytes than ``most``.
+
+        Raises:
+            ObjectGone: there is none.
+        """
+
+        def read(s3: Any) -> bytes | None:
+            answer = s3.get_object(Bucket=self._bucket, Key=key)
+            with answer["Body"] as body:
+                content: bytes = body.read(most + 1)
+            return content if len(content) <= most else None
+
+        return await self._run(read)
+
     async def put(self, key: str, content: bytes, content_type: str) -> StoredObject:
         """Keep something that the server made itself."""
         answer = await self._ask("put_object", Key=key, Body=content, ContentType=content_type)

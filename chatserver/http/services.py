@@ -20,6 +20,7 @@ from storage.cursors import Cursors
 from storage.disputes import Disputes
 from storage.evidence import EvidenceStore
 from storage.holds import Holds
+from storage.object_store import ObjectStore
 from storage.orders import Orders
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -61,4 +62,5 @@ class Services:
     evidence: EvidenceStore
     intake: Intake
     custody: Custody
+    objects: ObjectStore
     holds: Holds

@@ -18,6 +18,7 @@ from chatserver.transcript.gathering import CaseFiles, fingerprint
 from chatserver.transcript.html import HtmlForm
 from chatserver.transcript.json_form import write_json
 from chatserver.transcript.pdf import PdfForm
+from chatserver.transcript.pictures import with_pictures
 from chatserver.transcript.press import Press
 from policies.entry import Entry
 from policies.errors import ErrorCode
@@ -112,11 +113,12 @@ def router(services: Services) -> APIRouter:
             return StreamingResponse(write_json(cover, files.entries), headers=headers, media_type=MEDIA_TYPES[form])
         async with press.seat():
             case = await files.collect(cover, settings.transcript_entries, settings.transcript_bytes)
+            case = await with_pictures(case, services.evidence, services.objects)
             if form is Format.HTML:
                 headers["Content-Security-Policy"] = html.policy
                 content = await _page(html, case)
             else:
-                content = await pdf.write(await _whole(case))
+                content = await pdf.write(await _whole(case), case.pictures)
         return Response(content, headers=headers, media_type=MEDIA_TYPES[form])
 
     return routes

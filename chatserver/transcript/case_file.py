@@ -1,7 +1,7 @@
 """What a case file is made of, and its parts as plain data and back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -74,11 +74,13 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    """A whole case file."""
+    """A whole case file. ``pictures``: small pictures (WebP) of evidence that the reader may see, by its id; they are
+    no part of what can be checked."""
 
     cover: Cover
     main: Chain
     annexes: tuple[Chain, ...] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def as_seen(entry: Entry, reader: Reader) -> Entry:

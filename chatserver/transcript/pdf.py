@@ -4,10 +4,14 @@ The typesetter is native code and works on what strangers wrote. Whatever a text
 """
 
 import asyncio
+import base64
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Final
+
+import orjson
 
 from policies.errors import TooLarge
 
@@ -33,11 +37,12 @@ class PdfForm:
         self._timeout_s = timeout_s
         self._options = [str(memory), str(round(timeout_s) + 1), "1" if system_fonts else "0", *fonts]
 
-    async def write(self, content: bytes) -> bytes:
+    async def write(self, content: bytes, pictures: Mapping[str, bytes] | None = None) -> bytes:
         """The PDF of a case file.
 
         Args:
             content: its JSON form.
+            pictures: of evidence, by its id.
 
         Raises:
             TooLarge: it took too much time or memory.
@@ -56,7 +61,7 @@ class PdfForm:
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                pdf, complaint = await process.communicate(content)
+                pdf, complaint = await process.communicate(content + _written(pictures or {}))
         except TimeoutError as error:
             raise _too_large() from error
         finally:
@@ -69,6 +74,21 @@ class PdfForm:
             last = complaint.decode(errors="replace").strip().splitlines()[-1:]
             raise PdfFailed(f"the typesetter ended with {process.returncode}: {''.join(last)[:200]}")
         return pdf
+
+
+PICTURES: Final = b"\0"
+"""Stands between a case file and its pictures; JSON has no such byte."""
+
+
+def _written(pictures: Mapping[str, bytes]) -> bytes:
+    named = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
+    return PICTURES + orjson.dumps(named) if named else b""
+
+
+def read_pictures(content: bytes) -> dict[str, bytes]:
+    """What stands behind ``PICTURES``, if anything does."""
+    named: dict[str, str] = orjson.loads(content) if content else {}
+    return {name: base64.b64decode(picture) for name, picture in named.items()}
 
 
 OUT_OF_MEMORY: Final = 70

@@ -13,7 +13,7 @@ import orjson
 import typst
 
 from chatserver.transcript.case_file import CaseFile
-from chatserver.transcript.presentation import HASH_SHOWN, Item, days, front_page, hashes
+from chatserver.transcript.presentation import HASH_SHOWN, Item, days, exhibits, front_page, hashes
 from chatserver.transcript.text import breakable, is_right_to_left
 from chatserver.transcript.wording import Fact
 
@@ -72,7 +72,7 @@ def _data(case: CaseFile) -> dict[str, Any]:
                 "head": heading.head,
                 "days": [
                     {"name": day.name, "items": [_item(item) for item in day.items]}
-                    for day in days(chain.entries, case.cover, chain.span)
+                    for day in days(chain.entries, case.cover, chain.span, exhibits(case, chain))
                 ],
             }
             for heading, chain in zip(front.sections, chains, strict=True)
@@ -102,6 +102,7 @@ def _item(item: Item) -> dict[str, Any]:
         "text": _paragraphs(item.text),
         "facts": _facts(item.facts),
         "mark": item.mark,
+        "picture": list(item.picture) or None,
         "short_hash": item.short_hash,
     }
 

@@ -1,13 +1,17 @@
-"""The process that makes one PDF: the JSON form of a case file comes in, the PDF goes out.
+"""The process that makes one PDF: the JSON form of a case file and its pictures come in, the PDF goes out.
 
 Arguments: most bytes of memory, most seconds of processor time, 1 or 0 for the system's fonts, folders with fonts.
 """
 
 import resource
 import sys
-from typing import BinaryIO
+from dataclasses import replace
+from typing import TYPE_CHECKING, BinaryIO
 
-from chatserver.transcript.pdf import OUT_OF_MEMORY
+from chatserver.transcript.pdf import OUT_OF_MEMORY, PICTURES, read_pictures
+
+if TYPE_CHECKING:
+    from chatserver.transcript.case_file import CaseFile
 
 
 def main(arguments: list[str], source: BinaryIO, target: BinaryIO) -> int:
@@ -20,14 +24,29 @@ def main(arguments: list[str], source: BinaryIO, target: BinaryIO) -> int:
     _limit(resource.RLIMIT_CPU, int(seconds))
     _limit(resource.RLIMIT_CORE, 0)
     # Within the limits from here on: the typesetter's library alone is large.
-    from chatserver.transcript.pdf_document import render_pdf
     from chatserver.transcript.reading import read_case_file
 
     try:
-        target.write(render_pdf(read_case_file(source.read()), fonts, system_fonts=system_fonts == "1"))
+        content, _, pictures = source.read().partition(PICTURES)
+        case = replace(read_case_file(content), pictures=read_pictures(pictures))
+        target.write(_rendered(case, fonts, system_fonts=system_fonts == "1"))
     except MemoryError:
         return OUT_OF_MEMORY
     return 0
+
+
+def _rendered(case: "CaseFile", fonts: list[str], *, system_fonts: bool) -> bytes:
+    """The PDF; without pictures, when one of them is none."""
+    import typst
+
+    from chatserver.transcript.pdf_document import render_pdf
+
+    try:
+        return render_pdf(case, fonts, system_fonts=system_fonts)
+    except typst.TypstError:
+        if not case.pictures:
+            raise
+        return render_pdf(replace(case, pictures={}), fonts, system_fonts=system_fonts)
 
 
 def _limit(what: int, most: int) -> None:

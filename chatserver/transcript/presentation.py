@@ -1,7 +1,7 @@
 """A case file as people read it, whatever it is printed with: every word and its order, and nothing of its looks."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
@@ -12,7 +12,7 @@ from chatserver.transcript.state import Group, dispute_groups, order_group
 from chatserver.transcript.text import isolated, shown_line
 from chatserver.transcript.wording import Fact
 from policies.entry import Author, Entry
-from policies.vocabulary import Role, RoomKind, Visibility
+from policies.vocabulary import EntryKind, Role, RoomKind, Visibility
 
 HASH_SHOWN: Final = 12
 """Digits of a hash beside an entry; the whole one stands in the list at the end."""
@@ -50,6 +50,7 @@ class Item:
     mark: str
     id: str
     hash: str
+    picture: bytes = b""
 
     @property
     def short_hash(self) -> str:
@@ -128,14 +129,37 @@ def heading(span: Span, number: int) -> Heading:
     )
 
 
-def days(entries: Iterable[Entry], cover: Cover, span: Span) -> Iterator[Day]:
+@dataclass(frozen=True, slots=True)
+class Exhibits:
+    """What is known of evidence beside its entries. ``withdrawn``: the seq of the entry that says so, by its id."""
+
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    withdrawn: Mapping[str, int] = field(default_factory=dict)
+
+
+def exhibits(case: CaseFile, chain: Chain) -> Exhibits:
+    """The evidence of a room."""
+    withdrawn = {
+        str(entry.body.get("evidence")): int(entry.seq)
+        for entry in chain.entries
+        if entry.kind is EntryKind.EVIDENCE_WITHDRAWN and entry.salt is not None
+    }
+    return Exhibits(case.pictures, withdrawn)
+
+
+NO_EXHIBITS: Final = Exhibits()
+
+
+def days(entries: Iterable[Entry], cover: Cover, span: Span, exhibits: Exhibits = NO_EXHIBITS) -> Iterator[Day]:
     """The timeline, one day after the other."""
     for name, of_day in groupby(entries, key=lambda entry: day(entry.at)):
-        yield Day(name, (item(entry, cover, span) for entry in of_day))
+        yield Day(name, (item(entry, cover, span, exhibits) for entry in of_day))
 
 
-def item(entry: Entry, cover: Cover, span: Span) -> Item:
+def item(entry: Entry, cover: Cover, span: Span, exhibits: Exhibits = NO_EXHIBITS) -> Item:
     """An entry on the page."""
+    shown = str(entry.body.get("evidence", "")) if entry.kind is EntryKind.EVIDENCE_ADDED else ""
+    withdrawn = exhibits.withdrawn.get(shown)
     missing = entry.salt is None
     currency = (cover.order or {}).get("currency")
     said = None if missing else words(entry.kind, entry.body, currency if isinstance(currency, str) else "")
@@ -150,9 +174,10 @@ def item(entry: Entry, cover: Cover, span: Span) -> Item:
         title=(sentence(entry.kind.value) if said is None else said.title),
         text="" if said is None else said.text,
         facts=() if said is None else said.facts,
-        mark=_mark(entry, cover.reader.role),
+        mark=_mark(entry, cover.reader.role) or ("" if withdrawn is None else f"Withdrawn with entry {withdrawn}."),
         id=entry.id,
         hash=entry.hash.hex(),
+        picture=exhibits.pictures.get(shown, b""),
     )
 
 

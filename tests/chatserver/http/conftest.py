@@ -253,6 +253,7 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         evidence=office.known,
         intake=office.intake,
         custody=office.custody,
+        objects=office.store,
         holds=office.holds,
     )
     yield Backstage(services, clock, watch, keys, revocations, office, announced)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import pypdfium2
 import pytest
 
 from policies.dispute.commands import JoinAsAgent, RequestEvidence
@@ -385,3 +386,40 @@ async def test_a_room_that_closes_meanwhile_takes_nothing(order_room: Room) -> N
     assert known is not None
     assert known.state is EvidenceState.REFUSED
     assert (await order_room.announce(order_room.buyer)).json()["code"] == "room_closed"
+
+
+async def test_a_case_file_shows_evidence_to_those_who_may_see_it(dispute_room: Room, gate: S3Gate) -> None:
+    async def pictures(who: Caller, form: str = "html") -> httpx.Response:
+        answer = await who.get(f"/v1/rooms/{dispute_room.room}/transcript", format=form)
+        assert answer.status_code == 200, answer.text
+        return answer
+
+    def shown(page: str) -> int:
+        return page.count('src="data:image/webp;base64,UklGR')
+
+    first, second = [await dispute_room.sealed(dispute_room.buyer) for _ in range(2)]
+    people = {"buyer": dispute_room.buyer, "seller": dispute_room.seller, "agent": dispute_room.agent}
+    for who in people.values():
+        page = await pictures(who)
+        assert "img-src data:" in page.headers["content-security-policy"]
+        assert shown(page.text) == 2
+        document = pypdfium2.PdfDocument((await pictures(who, "pdf")).content)
+        images = [each for sheet in document for each in sheet.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE])]
+        assert len(images) == 2
+        document.close()
+    gate.broken = lambda _: 503
+    assert shown((await pictures(dispute_room.buyer)).text) == 0  # the record does not depend on the store
+    gate.broken = lambda _: None
+    await dispute_room.buyer.client.request(
+        "DELETE", f"/v1/evidence/{first}", json={"reason": "wrong one"}, headers=dispute_room.buyer.headers
+    )
+    found = {name: (await pictures(who)).text for name, who in people.items()}
+    assert {name: shown(page) for name, page in found.items()} == {"buyer": 2, "seller": 1, "agent": 2}
+    assert all("Withdrawn with entry " in page for page in found.values())
+    store = dispute_room.backstage.office.store
+    await store.put(f"thumbnails/{dispute_room.room}/{second}", b"no picture at all", "image/webp")
+    assert (await pictures(dispute_room.seller, "pdf")).content.startswith(b"%PDF-")
+    await store.put(f"thumbnails/{dispute_room.room}/{second}", b"x" * 200_000, "image/webp")
+    assert shown((await pictures(dispute_room.seller)).text) == 0
+    await store.delete([f"thumbnails/{dispute_room.room}/{second}"])
+    assert shown((await pictures(dispute_room.seller)).text) == 0
