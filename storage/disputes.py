@@ -297,6 +297,12 @@ class Disputes:
         """Add a dispute, within the transaction of its first entries."""
         await self._disputes.insert_one(snapshot(dispute, told), session=session)
 
+    async def rewrite(self, before: Dispute, after: Dispute) -> None:
+        """Replace the words in the state of a dispute in which nothing happens any more. What it is found by stays."""
+        await self._disputes.update_one(
+            {"_id": before.id, "seq": before.seq}, {"$set": {"state": encode_dispute(after)}}
+        )
+
     async def advance(self, change: Change, session: Session) -> bool:
         """Replace a snapshot, within the transaction of the entries that it comes from.
 

@@ -56,6 +56,11 @@ class Rooms:
         parties = {"buyer": encode_party(buyer), "seller": encode_party(seller)}
         await self._rooms.update_one({"_id": room}, {"$set": parties}, session=session)
 
+    async def forget_name(self, room: RoomId, user: UserId) -> None:
+        """Drop a party's name."""
+        for side in ("buyer", "seller"):
+            await self._rooms.update_one({"_id": room, f"{side}.id": user}, {"$set": {f"{side}.name": ""}})
+
     async def set_state(self, room: RoomId, *, closed: bool, unattended: bool, session: Session) -> None:
         """Say how a dispute room stands, within the transaction that changes it."""
         state = {"closed": closed, "unattended": unattended}

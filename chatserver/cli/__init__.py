@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from chatserver.cli import access, chat, policy, record, running, settings, webhooks
+from chatserver.cli import access, chat, erasure, policy, record, running, settings, webhooks
 from chatserver.cli.failures import ExitCode, explain
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command()(record.verify)
 app.command()(access.token)
 app.add_typer(access.keys, name="keys")
 app.command()(access.revoke)
+app.command()(erasure.erase)
 app.command()(settings.config)
 app.add_typer(policy.policy, name="policy")
 app.add_typer(webhooks.webhooks, name="webhooks")

@@ -13,7 +13,8 @@ from typing import Final
 import structlog
 
 from chatserver.clock import Clock
-from chatserver.evidence.intake import INCOMING, Intake
+from chatserver.evidence.clearing import INCOMING
+from chatserver.evidence.intake import Intake
 from chatserver.evidence.scanner import Scanner
 from policies.errors import Refused, Unavailable
 from policies.evidence import EvidenceId, EvidenceRules, kept_until

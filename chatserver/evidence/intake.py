@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 import structlog
 
 from chatserver.clock import Clock
+from chatserver.evidence.clearing import INCOMING, SEALED, SHOWN, THUMBNAILS, clear, object_key
 from chatserver.evidence.examination import Examined, Rejected, Wanted
 from chatserver.evidence.examiner import Examiner
 from chatserver.evidence.register import Register
@@ -30,19 +31,9 @@ from storage.disputes import Disputes
 from storage.evidence import Evidence, EvidenceState, EvidenceStore, Seen
 from storage.object_store import ObjectChanged, ObjectStore, SignedRequest, StoredObject
 
-INCOMING: Final = "incoming"
-SEALED: Final = "sealed"
-SHOWN: Final = "shown"
-THUMBNAILS: Final = "thumbnails"
-PREFIXES: Final = (INCOMING, SEALED, SHOWN, THUMBNAILS)
 THUMBNAIL_TYPE: Final = "image/webp"
 
 logger = structlog.stdlib.get_logger(__name__)
-
-
-def object_key(prefix: str, evidence: Evidence) -> str:
-    """Where an object of a piece of evidence is kept."""
-    return f"{prefix}/{evidence.room}/{evidence.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +201,7 @@ class Intake:
 
     async def clear(self, evidence: Evidence) -> None:
         """Delete the objects of a piece that has ended; again, if it was not finished. Raises ``Unavailable``."""
-        if evidence.upload is not None:
-            await self._store.abandon_parts(object_key(INCOMING, evidence), evidence.upload)
-        await self._store.purge([object_key(prefix, evidence) for prefix in PREFIXES])
-        await self._known.advance(evidence, evidence.now(evidence.state, evidence.touched_at, leftover=False))
+        await clear(self._store, self._known, evidence)
 
     async def _own(self, evidence: EvidenceId, uploader: UserId) -> Evidence:
         known = await self._known.get(evidence)

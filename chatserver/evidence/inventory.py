@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from chatserver.evidence.intake import PREFIXES, object_key
+from chatserver.evidence.clearing import PREFIXES, object_key
 from policies.entry import Entry
 from policies.evidence import EvidenceId
 from policies.vocabulary import EntryKind, RoomId

@@ -232,6 +232,10 @@ async def test_an_operator_finds_what_is_missing_changed_or_left_over(
     for options in ([], ["--deep"]):
         code, said = await verify(*options)
         assert (code, said.splitlines()[-1]) == (0, "3 pieces of evidence and 9 objects verified: all there")
+    erased = await asyncio.to_thread(apart.run, "erase", order.seller, **bucket)
+    assert erased.stdout == "1 rooms can be erased, 0 have to be kept; to erase for good: --yes\n"
+    erased = await asyncio.to_thread(apart.run, "erase", order.seller, "--yes", **bucket)
+    assert erased.stdout == "1 rooms, 0 entries, 0 pieces of evidence erased; 0 rooms kept\n"
     await store.delete([f"sealed/{order.room}/{first}"])
     await store.put(f"sealed/{order.room}/{second}", PHOTO[:-1] + b"x", "image/jpeg")
     await store.delete([f"thumbnails/{order.room}/{third}"])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from chatserver.evidence.aftercare import LOOK_EVERY, EvidenceAftercare
-from chatserver.evidence.intake import INCOMING, PREFIXES, object_key
+from chatserver.evidence.clearing import INCOMING, PREFIXES, object_key
 from chatserver.settings import Settings
 from policies.evidence import EvidenceId
 from policies.vocabulary import ApiScope, EntryKind, Role

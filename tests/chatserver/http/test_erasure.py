@@ -1,0 +1,131 @@
+"""Erasing what a person has said and shown in disputes, with the record still whole."""
+
+from datetime import timedelta
+
+import pytest
+
+from chatserver.disputes.snapshots import check_snapshot
+from chatserver.erasure import Archive, Erased, Erasure
+from chatserver.evidence.inventory import Inventory
+from policies.dispute.commands import Escalate, MakeProposal, SendMessage
+from policies.entry import Author
+from policies.vocabulary import CommandId, Resolution, Role, RoomId, UserId
+from storage.chain import verify
+from storage.evidence import EvidenceState
+from storage.holds import Hold
+from tests.chatserver.http.evidence_room import Room, dispute_of, dispute_room, gate, order_room, settings
+
+__all__ = ["dispute_room", "gate", "order_room", "settings"]
+
+
+@pytest.fixture
+def erasure(dispute_room: Room) -> Erasure:
+    services, office = dispute_room.backstage.services, dispute_room.backstage.office
+    archive = Archive(services.log, services.rooms, services.disputes, office.known, office.holds, office.store)
+    return Erasure(archive, dispute_room.backstage.clock)
+
+
+async def said_and_shown(room: Room) -> None:
+    """Both sides say and show something, and the dispute ends."""
+    backstage, dispute = room.backstage, dispute_of(room)
+    buyer, seller = (
+        Author(UserId(backstage.buyer), Role.BUYER, "Ada"),
+        Author(UserId(backstage.seller), Role.SELLER, "Shop"),
+    )
+    await backstage.services.desk.run(dispute, SendMessage(seller, CommandId("m1"), "I am Sal and sorry."))
+    await room.sealed(room.buyer, caption="my kitchen")
+    await room.sealed(room.seller, caption="my workshop")
+    await room.upload(room.buyer, caption="my cellar")
+    await backstage.services.desk.run(
+        dispute, MakeProposal(seller, CommandId("p1"), Resolution.FULL_REFUND, note="from my purse")
+    )
+    backstage.clock.advance(timedelta(days=1).total_seconds())
+    await backstage.services.desk.run(dispute, Escalate(buyer, CommandId("e1"), "Sal lies."))
+    backstage.clock.advance(timedelta(minutes=1).total_seconds())
+    await backstage.close(dispute)
+
+
+async def closed(room: Room) -> None:
+    room.backstage.clock.advance(timedelta(days=2).total_seconds())
+    await room.backstage.tick(dispute_of(room))
+
+
+async def require_whole(room: Room) -> None:
+    services, office = room.backstage.services, room.backstage.office
+    entries = [entry async for entry in services.log.scan(room.room)]
+    assert verify(room.room, entries) is None
+    assert await check_snapshot(dispute_of(room), services.log, services.disputes) is None
+    inventory = Inventory(office.store, office.known, services.log, deep=True)
+    assert [fault async for fault in inventory.faults(room.room)] == []
+
+
+async def everything(room: Room) -> str:
+    """All that is kept of the dispute, as text."""
+    services = room.backstage.services
+    dispute = await services.disputes.get(dispute_of(room))
+    entries = [entry async for entry in services.log.scan(room.room)]
+    pieces = [await room.backstage.office.known.of_uploader(room.room, UserId(user)) for user in
+              (room.backstage.buyer, room.backstage.seller)]  # fmt: skip
+    rooms = [await services.rooms.facts(RoomId(f"{kind}-{dispute_of(room)}")) for kind in ("dispute", "staff")]
+    return repr((dispute, entries, pieces, rooms))
+
+
+async def erased_of(erasure: Erasure, user: str) -> dict[RoomId, Erased]:
+    return {each.room: each async for each in erasure.erase(UserId(user))}
+
+
+async def test_what_a_buyer_has_said_and_shown_is_gone(dispute_room: Room, erasure: Erasure) -> None:
+    await said_and_shown(dispute_room)
+    buyer = dispute_room.backstage.buyer
+    going_on = await erased_of(erasure, buyer)
+    assert all(each.kept == f"dispute {dispute_of(dispute_room)} is not closed" for each in going_on.values())
+    assert len(going_on) == 2
+    assert "my kitchen" in await everything(dispute_room)
+    await closed(dispute_room)
+    looked = [each async for each in erasure.erase(UserId(buyer), only_look=True)]
+    assert [(each.kept, each.entries) for each in looked] == [(None, 0)] * 2
+    done = (await erased_of(erasure, buyer))[dispute_room.room]
+    assert (done.pieces, done.kept) == (2, None)
+    assert done.entries >= 3
+    left = await everything(dispute_room)
+    for words in ("my kitchen", "my cellar", "does not light up", "Sal lies", "It works now"):
+        assert words not in left, words
+    for words in ("I am Sal and sorry.", "my workshop", "from my purse"):
+        assert words in left, words
+    pieces = await dispute_room.backstage.office.known.of_uploader(dispute_room.room, UserId(buyer))
+    assert {piece.state for piece in pieces} == {EvidenceState.DELETED}
+    assert all(piece.said.sha256 for piece in pieces)
+    await require_whole(dispute_room)
+    again = (await erased_of(erasure, buyer))[dispute_room.room]
+    assert (again.entries, again.pieces) == (0, 0)
+
+
+async def test_what_a_seller_has_said_and_shown_is_gone(dispute_room: Room, erasure: Erasure) -> None:
+    await said_and_shown(dispute_room)
+    await closed(dispute_room)
+    await erased_of(erasure, dispute_room.backstage.seller)
+    left = await everything(dispute_room)
+    for words in ("I am Sal", "my workshop", "from my purse"):
+        assert words not in left, words
+    for words in ("my kitchen", "does not light up"):
+        assert words in left, words
+    await require_whole(dispute_room)
+
+
+async def test_a_seller_who_said_nothing_leaves_the_record_whole(dispute_room: Room, erasure: Erasure) -> None:
+    await dispute_room.backstage.close(dispute_of(dispute_room))
+    await closed(dispute_room)
+    done = await erased_of(erasure, dispute_room.backstage.seller)
+    assert [each.entries for each in done.values()] == [0, 0]
+    await require_whole(dispute_room)
+
+
+async def test_what_is_held_is_kept(dispute_room: Room, erasure: Erasure) -> None:
+    await said_and_shown(dispute_room)
+    await closed(dispute_room)
+    backstage = dispute_room.backstage
+    hold = Hold(dispute_of(dispute_room), UserId("senior-1"), Role.SENIOR_AGENT, "a lawsuit", backstage.clock.now())
+    await backstage.services.holds.put(hold)
+    kept = await erased_of(erasure, backstage.buyer)
+    assert {each.kept for each in kept.values()} == {f"dispute {hold.dispute} is held"}
+    assert "my kitchen" in await everything(dispute_room)
