@@ -259,6 +259,15 @@ class ObjectStore:
         answer = await self._ask("put_object", Key=key, Body=content, ContentType=content_type)
         return StoredObject(key, len(content), answer["ETag"], answer.get("VersionId"))
 
+    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+        """The same with a file, in bounded memory."""
+
+        def write(s3: Any) -> None:
+            with path.open("rb") as file:
+                s3.put_object(Bucket=self._bucket, Key=key, Body=file, ContentType=content_type)
+
+        await self._run(write)
+
     async def seal(self, stored: StoredObject, key: str) -> StoredObject:
         """Copy an object to another key, provided that it is still the one that was looked at.
 

@@ -277,10 +277,10 @@ class Intake:
         shown = thumbnail = None
         if examined.shown is not None:
             shown = object_key(SHOWN, evidence)
-            await self._store.put(shown, examined.shown.read_bytes(), evidence.media_type.value)
+            await self._store.put_file(shown, examined.shown, evidence.media_type.value)
         if examined.thumbnail is not None:
             thumbnail = object_key(THUMBNAILS, evidence)
-            await self._store.put(thumbnail, examined.thumbnail.read_bytes(), THUMBNAIL_TYPE)
+            await self._store.put_file(thumbnail, examined.thumbnail, THUMBNAIL_TYPE)
         seen = Seen(examined.width, examined.height, examined.captured_at, examined.codes)
         sealing = evidence.now(
             EvidenceState.SEALING, self._clock.now(), original=original, shown=shown, thumbnail=thumbnail, seen=seen

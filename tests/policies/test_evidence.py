@@ -1,7 +1,7 @@
 """What may be uploaded, and under which name it is given out."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from policies.evidence import (
     EvidenceRules,
     MediaType,
     check_announcement,
+    kept_until,
     may_add,
     safe_filename,
 )
@@ -205,3 +206,12 @@ def test_what_an_entry_says() -> None:
         "2026-01-31T09:30:00.000Z",
         True,
     )
+
+
+def test_evidence_is_kept_until_the_last_dispute_has_long_ended() -> None:
+    rules = EvidenceRules(retention=timedelta(days=10))
+    added, day = datetime(2026, 1, 1, tzinfo=UTC), timedelta(days=1)
+    assert kept_until(added, [], rules) == added + 10 * day
+    assert kept_until(added, [added + 3 * day, added + 5 * day], rules) == added + 15 * day
+    assert kept_until(added + 7 * day, [added + 3 * day], rules) == added + 17 * day
+    assert kept_until(added, [added + 3 * day, None], rules) is None

@@ -13,6 +13,7 @@ import pytest
 from policies.errors import Unavailable
 from storage.object_store import (
     ObjectChanged,
+    ObjectGone,
     ObjectStore,
     ObjectStoreConfig,
     SignedRequest,
@@ -237,6 +238,32 @@ async def test_only_what_was_seen_is_sealed(store: ObjectStore, web: httpx.Async
     await store.delete([KEY])
     with pytest.raises(ObjectChanged):
         await store.seal(seen, "sealed/e2")
+
+
+async def test_a_small_object_is_read_and_a_file_is_kept(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    await store.put_file(KEY, tmp_path / "file", "text/plain")
+    assert await store.read(KEY, 7) == b"content"
+    assert await store.read(KEY, 6) is None
+    with pytest.raises(ObjectGone):
+        await store.read(f"{KEY}/nothing", 7)
+
+
+async def test_purging_leaves_no_version(store: ObjectStore) -> None:
+    await store._ask("put_bucket_versioning", VersioningConfiguration={"Status": "Enabled"})
+    try:
+        for content in (b"one", b"two"):
+            await store.put(KEY, content, "text/plain")
+        await store.put(f"{KEY}-other", b"stays", "text/plain")
+        await store.delete([KEY])
+        assert await store.look(KEY) is None
+        assert len((await store._ask("list_object_versions", Prefix=KEY))["Versions"]) == 3
+        await store.purge([KEY, f"{KEY}-nothing"])
+        left = await store._ask("list_object_versions", Prefix=KEY)
+        assert [each["Key"] for each in left["Versions"]] == [f"{KEY}-other"]
+        assert not left.get("DeleteMarkers")
+    finally:
+        await store.purge([f"{KEY}-other"])
 
 
 async def test_what_the_store_does_not_delete_is_said(store: ObjectStore, gate: S3Gate) -> None:
