@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from chatserver.disputes.snapshots import check_snapshot, dispute_of_room
+from chatserver.disputes.snapshots import Incomparable, SnapshotBreak, check_snapshot, dispute_of_room
 from policies.vocabulary import RoomId, Seq
 from storage.chain import Head, Verification, genesis
 from storage.checkpoints import Checkpoints
@@ -21,12 +21,15 @@ logger = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass has done. ``complete``: the round has come to the last room, the next pass begins a new one."""
+    """What one pass has done. ``complete``: the round has come to the last room, the next pass begins a new one.
+    ``not_compared``: disputes of which an entry was erased, so that nobody can say whether their stored state is right.
+    """
 
     rooms: int
     entries: int
     breaks: int
     complete: bool
+    not_compared: int = 0
 
 
 class IntegrityCheck:
@@ -63,7 +66,7 @@ class IntegrityCheck:
         verified = await self._checkpoints.verified(rooms)
         heads = await self._log.heads(rooms)
         advanced: dict[RoomId, Head] = {}
-        entries = breaks = 0
+        entries = breaks = not_compared = 0
         last: RoomId | None = None
         for room in rooms:
             known = verified.get(room) or genesis(room)
@@ -73,10 +76,12 @@ class IntegrityCheck:
             elif heads[room] > known.seq:
                 head, whole, holds = await self._verify(room, known, self._entries - entries)
                 entries += head.seq - known.seq
-                if holds and whole and not await self._snapshot_holds(room):
+                found = await self._compare(room) if holds and whole else None
+                if isinstance(found, SnapshotBreak):
                     breaks += 1  # and look again in the next round
                 else:
                     breaks += not holds
+                    not_compared += found is not None
                     advanced[room] = head
                 if not whole:
                     break
@@ -85,7 +90,7 @@ class IntegrityCheck:
                 break
         complete = len(rooms) < self._rooms and (not rooms or last == rooms[-1])
         await self._keep(advanced, None if complete else last)
-        return Pass(len(rooms), entries, breaks, complete)
+        return Pass(len(rooms), entries, breaks, complete, not_compared)
 
     async def _verify(self, room: RoomId, known: Head, budget: int) -> tuple[Head, bool, bool]:
         """How far the chain holds, whether all of it was looked at as far as it can be, and whether it holds."""
@@ -98,13 +103,15 @@ class IntegrityCheck:
                 return verification.head, True, False
         return verification.head, True, True
 
-    async def _snapshot_holds(self, room: RoomId) -> bool:
+    async def _compare(self, room: RoomId) -> SnapshotBreak | Incomparable | None:
         """Whether a dispute's stored state is what its room adds up to. It reads the whole room, which is short."""
         dispute = dispute_of_room(room)
-        if dispute is None or (found := await check_snapshot(dispute, self._log, self._disputes)) is None:
-            return True
-        _report(room, found.seq, found.fault.value)
-        return False
+        found = None if dispute is None else await check_snapshot(dispute, self._log, self._disputes)
+        if isinstance(found, SnapshotBreak):
+            _report(room, found.seq, found.fault.value)
+        elif found is not None:
+            logger.warning("record_not_compared", room=room, erased=found.seq)
+        return found
 
     async def _keep(self, advanced: Mapping[RoomId, Head], last: RoomId | None) -> None:
         # The place comes second: a crash between the two repeats work and skips nothing.

@@ -51,8 +51,9 @@ def verify(
     """Check that no entry of a room was removed, reordered or rewritten.
 
     Follows the hash chain from the first entry to the last, and of a dispute replays the rules: its stored state must
-    be what its entries add up to. Exit code 1, and the place of the first break of each room, when one does not hold.
-    A case file (the JSON of a transcript) is checked by itself in the same way, without the database.
+    be what its entries add up to; where one that matters was erased, it says that this cannot be told. Exit code 1,
+    and the place of the first break of each room, when one does not hold. A case file (the JSON of a transcript) is
+    checked by itself in the same way, without the database.
 
     With --evidence, every sealed piece must have its entry and its object as it was sealed, every entry its piece, and
     no object may be left over.
@@ -72,7 +73,7 @@ def verify(
 
 async def _verify(settings: "Settings", named: list[str]) -> int:
     from chatserver.database import connected
-    from chatserver.disputes.snapshots import check_snapshot, dispute_of_room
+    from chatserver.disputes.snapshots import Incomparable, check_snapshot, dispute_of_room
     from chatserver.transcript.verification import MEANINGS
     from policies.vocabulary import RoomId
     from storage.chain import Verification
@@ -81,7 +82,7 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
     from storage.room_log import RoomLog
     from storage.rooms import Rooms
 
-    checked = broken = entries = 0
+    checked = broken = entries = not_compared = 0
     async with connected(settings) as database:
         log = RoomLog(database, GroupCommit(database))
 
@@ -99,9 +100,14 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
             checked += 1
 
         async def replayed(room: RoomId) -> bool:
-            """Whether a dispute's stored state follows from its room."""
+            """Whether a dispute's stored state follows from its room, as far as that can be told."""
+            nonlocal not_compared
             dispute = dispute_of_room(room)
             if dispute is None or (found := await check_snapshot(dispute, log, Disputes(database, log))) is None:
+                return True
+            if isinstance(found, Incomparable):
+                not_compared += 1
+                say(f"{room}: the stored state of the dispute cannot be compared: entry {found.seq} was erased")
                 return True
             say(f"{room}: broken at entry {found.seq} ({_SNAPSHOT_MEANINGS[found.fault]})")
             return False
@@ -115,6 +121,8 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
             async for room_id in log.rooms_with_entries():
                 await check(room_id)
     verdict = f"{broken} broken" if broken else "all hold"
+    if not_compared:
+        verdict += f", {not_compared} not compared"
     say(f"{_count(checked, 'room', 'rooms')}, {_count(entries, 'entry', 'entries')} verified: {verdict}")
     return broken
 

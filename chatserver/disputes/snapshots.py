@@ -1,13 +1,14 @@
 """Whether the stored state of a dispute is what the entries of its room add up to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from policies.dispute.evolve import STATE_KINDS, Unreplayable, evolve
 from policies.dispute.state import Dispute
+from policies.entry import Entry
 from policies.room import dispute_room
-from policies.vocabulary import DisputeId, RoomId, Seq
+from policies.vocabulary import DisputeId, EntryKind, RoomId, Seq
 from storage.disputes import Disputes
 from storage.room_log import RoomLog
 
@@ -38,15 +39,26 @@ class SnapshotBreak:
     fault: SnapshotFault
 
 
+@dataclass(frozen=True, slots=True)
+class Incomparable:
+    """Whether a stored state follows from its room cannot be told: it depends on what entry ``seq`` said, which was
+    erased."""
+
+    room: RoomId
+    seq: Seq
+
+
 def dispute_of_room(room: RoomId) -> DisputeId | None:
     """The dispute whose room this is; None for any other room."""
     return DisputeId(room.removeprefix(_ROOM_PREFIX)) if room.startswith(_ROOM_PREFIX) else None
 
 
-async def check_snapshot(dispute: DisputeId, log: RoomLog, disputes: Disputes) -> SnapshotBreak | None:
+async def check_snapshot(dispute: DisputeId, log: RoomLog, disputes: Disputes) -> SnapshotBreak | Incomparable | None:
     """Replay a dispute's room and compare. Its entries are taken for right: verify the chain first.
 
-    A state that depends on content that was erased since cannot be compared, and counts as right.
+    Returns:
+        None: the state follows from the room; what a message said matters for nearly nothing, so one that was erased
+        changes nothing here.
 
     Raises:
         Unavailable: no answer in time.
@@ -62,12 +74,11 @@ async def check_snapshot(dispute: DisputeId, log: RoomLog, disputes: Disputes) -
             return None
 
 
-async def _compare(dispute: DisputeId, stored: Dispute | None, log: RoomLog) -> SnapshotBreak | None:
+async def _compare(dispute: DisputeId, stored: Dispute | None, log: RoomLog) -> SnapshotBreak | Incomparable | None:
     room = dispute_room(dispute)
     if stored is None:
         return SnapshotBreak(room, Seq(1), SnapshotFault.MISSING)
-    state: Dispute | None = None
-    erased = False
+    replayed = _Replayed()
     last = Seq(0)
     async for entry in log.scan(room):
         last = entry.seq
@@ -75,11 +86,58 @@ async def _compare(dispute: DisputeId, stored: Dispute | None, log: RoomLog) -> 
             if entry.kind in STATE_KINDS:
                 return SnapshotBreak(room, entry.seq, SnapshotFault.BEHIND)
             continue
-        erased = erased or entry.erased
         try:
-            state = evolve(state, entry)
+            replayed.add(entry)
         except Unreplayable:
-            return None if erased else SnapshotBreak(room, entry.seq, SnapshotFault.DIFFERS)
+            return replayed.fault(room, entry.seq)
     if last < stored.seq:
         return SnapshotBreak(room, Seq(last + 1), SnapshotFault.AHEAD)
-    return None if erased or state == stored else SnapshotBreak(room, stored.seq, SnapshotFault.DIFFERS)
+    return None if replayed.gives(stored) else replayed.fault(room, stored.seq)
+
+
+class _Replayed:
+    """What entries add up to, some of which may have lost their content.
+
+    Of a message only two things matter: while the seller has not attended, a digest is kept to know repeated texts; and
+    while an appeal waits for its answer, whether it said anything. Of one that was erased both may be true.
+    """
+
+    def __init__(self) -> None:
+        self._states: list[Dispute | None] = [None]
+        """All that are possible: never more than two, as an appeal is answered once."""
+        self._messages_erased = False
+        self._erased: Seq | None = None
+        """The first entry that is no message and was erased."""
+
+    def add(self, entry: Entry) -> None:
+        """Go on by one entry.
+
+        Raises:
+            Unreplayable: it does not follow, or its content is needed and gone.
+        """
+        readings = [entry]
+        if entry.erased and entry.kind is EntryKind.MESSAGE:
+            self._messages_erased = True
+            readings += [replace(entry, body={"text": "said"})]
+        elif entry.erased and self._erased is None:
+            self._erased = entry.seq
+        states: list[Dispute | None] = []
+        for reading in readings:
+            for state in self._states:
+                after = self._comparable(evolve(state, reading))
+                if after not in states:
+                    states.append(after)
+        self._states = states
+
+    def gives(self, stored: Dispute) -> bool:
+        """Whether this may be what the entries add up to."""
+        return self._comparable(stored) in self._states
+
+    def fault(self, room: RoomId, seq: Seq) -> SnapshotBreak | Incomparable:
+        """What it means that they do not add up to what is stored, as of entry ``seq``."""
+        if self._erased is not None:
+            return Incomparable(room, self._erased)
+        return SnapshotBreak(room, seq, SnapshotFault.DIFFERS)
+
+    def _comparable(self, state: Dispute) -> Dispute:
+        return replace(state, seen=()) if self._messages_erased else state

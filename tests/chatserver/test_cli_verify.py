@@ -9,7 +9,7 @@ from chatserver.cli.failures import ExitCode
 from policies.dispute.state import Dispute
 from storage.client import Database
 from tests.chatserver.commands import Outcome, Run
-from tests.chatserver.disputes.desks import SELLER, Shop
+from tests.chatserver.disputes.desks import BUYER, SELLER, Shop
 
 
 @pytest.fixture
@@ -76,4 +76,18 @@ async def test_one_break_is_told_for_a_room(verify: Any, shop: Shop, dispute: Di
     assert broken.out == [
         f"{dispute.room}: broken at entry 3 (its content was changed)",
         "1 room, 2 entries verified: 1 broken",
+    ]
+
+
+async def test_a_dispute_that_cannot_be_compared_is_said(verify: Any, shop: Shop, dispute: Dispute) -> None:
+    """What messages said matters to nothing that is compared; what the buyer complained of does."""
+    assert await shop.log.erase(dispute.room, author=SELLER.id) == 1
+    whole = await verify(dispute.room)
+    assert (whole.code, whole.out) == (ExitCode.DONE, ["1 room, 4 entries verified: all hold"])
+    assert await shop.log.erase(dispute.room, author=BUYER.id) == 1
+    erased = await verify(dispute.room)
+    assert erased.code == ExitCode.DONE
+    assert erased.out == [
+        f"{dispute.room}: the stored state of the dispute cannot be compared: entry 1 was erased",
+        "1 room, 4 entries verified: all hold, 1 not compared",
     ]
