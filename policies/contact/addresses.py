@@ -41,11 +41,12 @@ _RUN_TOGETHER: Final = re.compile(
 )
 _URL: Final = re.compile(
     r"(?<![\w@.-])(?:(?P<scheme>(?:h(?:tt|xx)ps?|ftp)\s?:\s?/\s?/\s?)(?P<any>[\w.-]{3,120}(?::\d+)?)|"
-    r"(?P<host>(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,18}))(?P<path>(?::\d{2,5})?[/?#][^\s<>\"'，。！？]*)?"
+    r"(?P<host>(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,18})(?!\w))(?P<path>(?::\d{2,5})?[/?#][^\s<>\"'，。！？]*)?"
 )
 _TWITCH: Final = re.compile(
     r"(?<![\w@.])(twitch|youtube|instagram|facebook|discord|t|wa|vk)\s(tv|com|gg|me)/([\w.-]{2,60})"
 )
+_WWW: Final = re.compile(r"\bwww[\s,]+[\w-]{2,40}[\s,]+(?:com|net|org|ru|de|info|shop)\b")
 _FILES: Final = frozenset(
     [
         "png",
@@ -245,7 +246,7 @@ def links(text: str, hosts: Hosts, *, cased: str) -> list[Found]:
             )
         elif "-" in host or any(char.isdigit() for char in host):
             found.append((*found_at, 0.55, "url.bare"))
-    found += _all(_TWITCH, text, 0.7, "url.spaced")
+    found += _all(_TWITCH, text, 0.7, "url.spaced") + _all(_WWW, text, 0.8, "url.spaced")
     return found
 
 
@@ -257,6 +258,7 @@ _OPEN: Final = r"[(\[{<\"'*_~|]"
 _CLOSE: Final = r"[)\]}>\"'*_~|]"
 _SIGN: Final = re.compile(
     rf"\s*{_OPEN}\s?(?:(?P<at>{_AT_WORDS}|a|@)|(?P<dot>{_DOT_WORDS}|d|\.|,)|(?P<slash>slash|/))\s?{_CLOSE}\s*"
+    r"|(?P<hat>-at-)|(?P<hdot>-dot-)"
     rf"|(?P<sat>\s+(?:{_AT_WORDS})\s+|\s*(?<=[^\x00-\x7f])(?:艾特|圈a)\s*|\s+@\s*|\s*@\s+|\s🅰t\s)"
     rf"|(?P<sdot>\s+(?:{_DOT_WORDS})\s+|\s*(?<=\w)点(?=[a-z])|\s*(?<=\w)點(?=[a-z])|\s*\.\s+(?={_SPACED_ENDING})"
     rf"|\s+\.\s*(?={_SPACED_ENDING}|[\w .]{{1,20}}@)|,(?=(?:com|net|org|ru)\b))"
@@ -264,13 +266,13 @@ _SIGN: Final = re.compile(
     rf"|(?P<scheme>\bh(?:tt|xx)ps?\s*:?\s*//?\s*/?\s*(?=\w))|(?P<www>\bw\s?w\s?w\s*(?:\.|dot|punto|ponto|punkt)\s*(?=\w))"
 )
 _SPELLED: Final = re.compile(
-    rf"[(\[{{<\"*_~|]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly)\b"
+    rf"[(\[{{<\"*_~|-]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|-]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly)\b"
     rf"|[点點][a-z]|[a-z]艾特|\b(?:{_AT_WORDS})\s+(?:{_PROVIDERS})\b|,(?:com|net|ru|de|org|gg|io)\b"
     r"|:\s?/\s?/|w w w|\s/\s"
 )
 
 
-_SIGNS: Final = re.compile(r"[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b|hxxp|w w")
+_SIGNS: Final = re.compile(r"-(?:at|dot)-|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b|hxxp|w w")
 _SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly)\b")
 
 
@@ -284,30 +286,34 @@ def spelled_out(text: str, cued: bool) -> bool:
     return _SPELLED.search(text) is not None
 
 
+_SIGN_OF: Final = {
+    **dict.fromkeys(("at", "sat", "hat"), "@"),
+    **dict.fromkeys(("dot", "sdot", "hdot"), "."),
+    **dict.fromkeys(("slash", "sslash"), "/"),
+    "scheme": "http://",
+    "www": "www.",
+}
+
+
 def unspelled(view: View) -> View:
     """Signs written as words are put in: ``max (at) mail dot com`` reads ``max@mail.com``."""
     parts: list[tuple[int, int, str]] = []
     for match in _SIGN.finditer(view.text):
         kind = match.lastgroup
-        sign = {
-            "at": "@",
-            "sat": "@",
-            "dot": ".",
-            "sdot": ".",
-            "slash": "/",
-            "sslash": "/",
-            "scheme": "http://",
-            "www": "www.",
-        }
-        parts.append((match.start(), match.end(), sign[kind or "dot"]))
+        parts.append((match.start(), match.end(), _SIGN_OF[kind or "dot"]))
     return replaced(view, parts)
 
 
 _SAID_EMAIL: Final = re.compile(
     rf"(?<![\w@])([^\W_][\w+%-]*(?:\.[\w+%-]+){{0,4}})@((?:[^\W_][\w-]*\.){{1,3}}{_ENDING}|(?:{_PROVIDERS}))(?![\w@-])"
 )
+_SAID_ENDING: Final = (
+    r"(?:com|net|org|info|biz|io|co|gg|ru|de|uk|fr|es|it|pl|br|mx|ar|cl|tr|id|vn|cn|eu|ca|au|nl|pt|ua|kz|jp|kr|tw|hk|sg|tv|cc|"
+    r"xyz|shop|store|online|site|app|dev|me|ly)(?:\.(?:uk|br|mx|ar|tr|id|vn|in|cn|au|jp|kr|tw|hk|sg|my|ph|za|pl|co))?"
+)
+"""Endings of spelled-out host names. Not those that are words after a full stop: no, to, at."""
 _SAID_HOST: Final = re.compile(
-    rf"(?<![\w@.-])(?:https?://|www\.)?([^\W_][\w-]{{1,40}}(?:\.[\w-]{{1,40}}){{0,2}})\.{_ENDING}(?:/[\w./?=-]*)?(?![\w-])"
+    rf"(?<![\w@.-])(?:https?://|www\.)?([^\W_][\w-]{{1,40}}(?:\.[\w-]{{1,40}}){{0,2}})\.(?:{_SAID_ENDING}(?:/[\w./?=-]*)?|{_ENDING}/[\w./?=-]+)(?![\w-])"
 )
 _WORDS_BEFORE: Final = frozenset(
     [

@@ -14,6 +14,7 @@ from policies.contact.views import View, backwards, closed_up, spaced_out
 from policies.contact.vocabulary import Action, Category, Finding, OrderContext, Verdict
 from policies.contact.window import Earlier
 
+_ADDRESS_SIGNS: Final = ("@", "/", "#", "mail", "www", "yahoo", "outlook")
 _DOTTED: Final = re.compile(r"\.[^\W\d_]{2}")
 _DIGIT: Final = re.compile(r"\d")
 _STYLED: Final = re.compile(
@@ -28,7 +29,7 @@ _GLUED_END: Final = re.compile(r"\b(?:com|net|org|ru|gg|me|shop|info|io)(?:/\S*)
 _PARTS: Final = re.compile(
     r"\b(?:part|rest|ends|last|first|second|parte|resto|rest|teil|partie|suite|часть|конец|final)\b|后面|前面|剩下"
 )
-_LEAST_DIGITS: Final = 6
+_LEAST_DIGITS: Final = 5
 _MOST_RUNS: Final = 40
 _KEPT: Final = 0.15
 """Findings below this are noise and are not told."""
@@ -47,7 +48,7 @@ class Detector:
 
     def __init__(self, rules: ContactRules | None = None, lexicons: Lexicons | None = None) -> None:
         self.rules: Final = rules or ContactRules()
-        lexicons = (lexicons or load_lexicons()).extended(self.rules.words)
+        lexicons = (lexicons or load_lexicons()).extended(self.rules.lexicon)
         self._words = Words(lexicons)
         self._numbers = NumberWords(lexicons.digits)
         self._hosts = addresses.own_hosts(self.rules.own_domains)
@@ -136,20 +137,27 @@ class Detector:
         if before and own and len(own) < 12 and not joined.isspace() and 7 <= len(joined) <= 16:
             spoken = phone or own_phone
             valid = phones.nationally_valid(joined) or phones.nationally_valid(own + before)
-            bare = all(piece.isdigit() for piece in (*pieces[-2:], text)) or earlier.announced or _PARTS.search(text)
+            bare = earlier.announced or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
             score = 0.3 + (0.36 if spoken else 0.0) + (0.16 if valid else 0.0) + (0.15 if len(pieces) > 3 else 0.0)
             score += 0.12 if bare else 0.0
             found.append((*whole, Category.PHONE, score, "phone.split"))
         before_mask = earlier.mask()
         glued = "".join(piece.strip() for piece in pieces[-4:]) + text
-        if len(glued) < 200 and len(text) < 40 and _GLUE.search(glued) and len(pieces[-1].split()) < 6:
+        if (
+            len(glued) < 200
+            and len(text) < 40
+            and _GLUE.search(f"{' '.join(pieces[-4:])} {text}")
+            and len(pieces[-1].split()) < 6
+        ):
             found += self._glued(pieces, text, whole, order)
         if (
             before_mask & CHANNELS
             and not before_mask & (Cue.NO | Cue.REPORT | Cue.PRODUCT | Cue.PAST)
             and len(text) <= 40
         ):
-            found += _name_after(text, whole, before_mask, self._words)
+            last = self._words.find(pieces[-1]).everywhere
+            introduced = bool(last & (Cue.MINE | Cue.SPLIT)) and not last & CHANNELS
+            found += _name_after(text, whole, introduced, self._words)
         return found
 
     def _glued(self, pieces: Sequence[str], text: str, whole: tuple[int, int], order: OrderContext) -> list[Raw]:
@@ -215,8 +223,9 @@ class _Reading:
             for start, end, score, rule in addresses.links(view.text, self._hosts, cased=cased):
                 raw.append((*view.span(start, end), Category.URL, score, rule))
         if digits:
-            styled = disguised or _STYLED.search(self._original) is not None
             for run in self._detector._numbers.runs(view.text, least=7)[:_MOST_RUNS]:
+                first, last = view.span(run.start, run.end)
+                styled = _STYLED.search(self._original, first, last) is not None
                 score, rule, start, end = phones.weigh(view.text, run, cues, self._known, styled)
                 if score >= _KEPT:
                     category = Category.PHONE
@@ -229,9 +238,9 @@ class _Reading:
         near = cues.near(start, end, 50)
         if near & (Cue.NO | Cue.REPORT | Cue.PAST):
             return []
-        if near & (Cue.OFFPAY | Cue.PAY) and len(digits) >= 8:
+        if near & (Cue.OFFPAY | Cue.PAY_NAME) and len(digits) >= 8:
             sure = 0.2 if phones.luhn(digits) and len(digits) >= 15 else 0.0
-            paying = 0.15 if near & Cue.PAYING else 0.0
+            paying = 0.15 if near & Cue.PAY else 0.0
             return [(*view.span(start, end), Category.PAYMENT, 0.45 + sure + paying, "payment.account")]
         return []
 
@@ -300,15 +309,14 @@ _ALLOWED: Final = Verdict(Action.ALLOW, 0.0, (), "", "")
 _NAME: Final = re.compile(r"@?[a-z0-9][\w.\-#]{2,31}")
 
 
-def _name_after(text: str, whole: tuple[int, int], before: int, words: Words) -> list[Raw]:
+def _name_after(text: str, whole: tuple[int, int], introduced: bool, words: Words) -> list[Raw]:
     """A message that is only a name, after one that named a channel."""
     parts = text.split()
     if len(parts) > 2 or not _NAME.fullmatch(parts[-1]):
         return []
     name = parts[-1]
     distinct = any(not char.isalpha() for char in name.strip("@"))
-    asked = bool(before & (Cue.MINE | Cue.REACH | Cue.SPLIT))
-    if not distinct and (name in words.known or not asked or len(parts) > 1):
+    if not distinct and (name in words.known or not introduced or len(parts) > 1):
         return []
     if name.isdigit() and len(name) < 5:
         return []
@@ -317,10 +325,7 @@ def _name_after(text: str, whole: tuple[int, int], before: int, words: Words) ->
 
 def _has_address(text: str) -> bool:
     """Whether a text may hold an address as it is written. Quick: most messages end here."""
-    return (
-        "@" in text or "mail" in text or "yahoo" in text or "outlook" in text or "://" in text or "/" in text
-        or _DOTTED.search(text) is not None
-    )  # fmt: skip
+    return any(sign in text for sign in _ADDRESS_SIGNS) or _DOTTED.search(text) is not None
 
 
 _RANK: Final = {

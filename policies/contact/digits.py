@@ -9,7 +9,8 @@ from typing import Final
 
 from ahocorasick_rs import AhoCorasick, MatchKind
 
-_LEET: Final = {"o": "o0", "i": "i1l!", "e": "e3", "s": "s5$", "a": "a4@", "t": "t7", "z": "z2"}
+_LEET: Final = {"o": "o0", "i": "i1!|", "e": "e3", "s": "s5$", "a": "a4@", "t": "t7", "z": "z2"}
+_LEET_SHORT: Final = {"o": "o0", "i": "i1"}
 _HAN: Final = "\u2e80-\u9fff\uf900-\ufaff"
 _TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|_|\s+|[^\w\s]")
 _ATTACHED: Final = re.compile(r"[^\W\d]{1,20}(\d{6,})|(\d{7,})[^\W\d]{1,20}")
@@ -67,7 +68,8 @@ _MOST_DIGITS: Final = 40
 
 def _disguised_forms(word: str) -> list[str]:
     """A number word with signs for some of its letters: ``0ne``, ``f1ve``. Never one of digits only."""
-    choices = [_LEET.get(char, char) for char in word[:_MOST_SIGNS]]
+    signs = _LEET if len(word) > 3 else _LEET_SHORT  # "ath" is a number word in Hindi, and "4th" is none.
+    choices = [signs.get(char, char) for char in word[:_MOST_SIGNS]]
     forms = ("".join(form) + word[_MOST_SIGNS:] for form in product(*choices))
     return [form for form in forms if not form.isdigit()]
 
@@ -124,7 +126,9 @@ class NumberWords:
             letters = sum(not char.isdigit() for char in token)
             firm = all(char.isdigit() or char in "oil|" for char in token)
             if letters <= len(token) // 2 + 1 and (
-                firm or (len(token) > 3 and token[0].isdigit() and token[-1].isdigit())
+                firm
+                or (len(token) > 3 and token[0].isdigit() and token[-1].isdigit())
+                or (letters == 1 and len(token) == 3)
             ):
                 return token.translate(_AS_DIGITS), Kind.NUMERAL | Kind.LETTER, 0
         return self._glue(token)

@@ -20,12 +20,16 @@ _BRIDGE: Final = re.compile(
     r"i am|i'm|soy|sou|adresim|adim|hesabim|kullanici adim|as|under|unter|como)\s*)"
     r"{0,3}[:=\-–>→~\s]{0,4}"
 )
-_HANDLE: Final = re.compile(r"@?[$]?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
+_HANDLE: Final = re.compile(r"(?:@|\$(?=[^\W\d]))?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
 _TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?#\s?\d{4,5}(?!\d)")
 _MENTION: Final = re.compile(r"(?<![\w@.])@(?=[\w.]*[a-z])[a-z0-9_][\w.]{2,30}(?![\w@])")
+_FROM: Final = re.compile(r"'?(?:dan|tan|den|ten|da|ta|de|te|a|e|ya|ye)\b")
+"""Turkish endings that say by which way."""
 _QUESTION: Final = re.compile(r"[?？؟]")
 _MARKED: Final = re.compile(r"[:=@#$]|\b(?:is|id|tag|nick|name|user|username|es|ist|é|号|是)\b")
 _WORDS: Final = re.compile(r"\w+")
+_REPORTED: Final = 0.4
+"""Words are never surer than this in a message that reports somebody else's attempt."""
 _LINKS: Final = int(Cue.REACH | Cue.TALK | Cue.ASK | Cue.MINE | Cue.YOURS | Cue.INVITE | Cue.SOLICITING)
 
 
@@ -44,19 +48,16 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
         start, end, mask = hit
         near = cues.near(start, end)
         denied = cues.denied(start, end)
-        damp = lowered + (0.5 if denied else 0.0) + (0.3 if near & Cue.HERE else 0.0)
+        third = 0.3 if _told_of_another(cues, start) else 0.0
+        damp = lowered + third + (0.5 if denied else 0.0) + (0.3 if near & Cue.HERE else 0.0)
         if mask & CHANNELS:
             found.append(_channel(cues, hit, near, damp, words, question=question, disguised=disguised))
         if mask & PAYMENTS:
             found.append(_payment(cues, hit, near, damp, words, disguised=disguised))
         if mask & Cue.OFFPAY:
-            score = (
-                0.6 + _sum(near, ((Cue.CHEAP, 0.12), (Cue.PAYING, 0.06), (PAYMENTS, 0.1), (Cue.OUTSIDE, 0.1))) - damp
-            )
+            score = 0.6 + _sum(near, ((Cue.CHEAP, 0.12), (Cue.PAY, 0.06), (PAYMENTS, 0.1), (Cue.OUTSIDE, 0.1))) - damp
             score -= 0.25 if near & Cue.PAST else 0.0
-            found.append(
-                (*_stretched(cues, hit, int(Cue.PAYING | PAYMENTS)), Category.PAYMENT, score, "payment.outside")
-            )
+            found.append((*_stretched(cues, hit, int(Cue.PAY | PAYMENTS)), Category.PAYMENT, score, "payment.outside"))
         if mask & Cue.INVITE:
             score = 0.58 + _sum(near, ((Cue.REACH, 0.1), (Cue.TALK, 0.06), (CHANNELS, 0.1), (Cue.GAME, -0.25))) - damp
             score -= 0.2 if near & Cue.PRODUCT and not near & (Cue.REACH | Cue.TALK) else 0.0
@@ -71,21 +72,24 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((*_stretched(cues, hit, int(Cue.ASK)), Category.INVITE, score, "invite.asks"))
         elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER:
             found.append(_noun(cues, hit, near, damp, question=question))
+        if mask & Cue.DIRECT and near & Cue.PAY and near & Cue.CHEAP:
+            score = 0.56 - damp - (0.25 if near & (Cue.PAST | Cue.PRODUCT) else 0.0)
+            found.append((*_stretched(cues, hit, int(Cue.PAY)), Category.PAYMENT, score, "payment.direct"))
         if mask & Cue.OUTSIDE and not mask & (Cue.OFFPAY | Cue.INVITE):
-            paying = near & (Cue.PAYING | Cue.CHEAP | PAYMENTS)
+            paying = near & (Cue.PAY | Cue.CHEAP | PAYMENTS)
             score = (
                 (0.2 if " " in cues.text[start:end] else 0.1)
-                + _sum(near, ((Cue.TALK, 0.18), (Cue.PAYING, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.2)))
+                + _sum(near, ((Cue.TALK, 0.18), (Cue.PAY, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.2)))
                 - damp
             )
             score -= 0.2 if near & (Cue.PRODUCT | Cue.PAST) else 0.0
             category = Category.PAYMENT if paying else Category.INVITE
-            found.append((*_stretched(cues, hit, int(Cue.PAYING | Cue.TALK)), category, score, "payment.elsewhere"))
+            found.append((*_stretched(cues, hit, int(Cue.PAY | Cue.TALK)), category, score, "payment.elsewhere"))
         if mask & Cue.QR:
             score = 0.28 + _sum(
                 near, ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15))
             )
-            category = Category.PAYMENT if near & Cue.PAYING and not near & Cue.REACH else Category.INVITE
+            category = Category.PAYMENT if near & Cue.PAY and not near & Cue.REACH else Category.INVITE
             found.append((*_stretched(cues, hit, int(Cue.SCAN)), category, score - damp, "invite.qr"))
         if mask & Cue.PROFILE:
             own = (near | mask) & Cue.MINE or _starts_with_own(cues, hit)
@@ -106,7 +110,18 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             score += (0.12 if words <= 5 else 0.0) - (0.35 if near & Cue.PRODUCT else 0.0) - damp
             found.append((start, end, Category.INVITE, min(score, 0.8), "invite.hint"))
     found.extend(_names(cues, damp=lowered))
+    if lowered:
+        return [(start, end, category, min(score, _REPORTED), rule) for start, end, category, score, rule in found]
     return found
+
+
+def _told_of_another(cues: Cues, start: int) -> bool:
+    """Whether the sentence begins with somebody else: the seller, he."""
+    sentence = cues.sentence(start)
+    return any(
+        mask & Cue.THIRD and last <= start and cues.sentence(first) == sentence
+        for first, last, mask in cues.around(start, start, 50)
+    )
 
 
 def _lowered(cues: Cues) -> float:
@@ -121,13 +136,15 @@ def _sum(near: int, worth: tuple[tuple[int, float], ...]) -> float:
 def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, question: bool, disguised: bool) -> Weighed:
     start, end, mask = hit
     firm = bool(mask & Cue.APP)
+    if not firm and start and cues.text[start - 1] in "-/'":
+        return start, end, Category.INVITE, 0.0, "invite.short_name"  # a part of another word: on-line
     score = 0.35 if firm else 0.12
     score += _sum(near, ((Cue.REACH, 0.4), (Cue.OUTSIDE | Cue.INVITE, 0.25), (Cue.SOLICITING, 0.25)))
-    score += max(0.24 if near & Cue.TALK else 0.0, 0.3 if near & Cue.ASK else 0.0)
+    score += max(0.24 if near & Cue.TALK else 0.0, 0.14 if near & Cue.ASK else 0.0)
     if _before(cues, start, Cue.YOURS) or _before(cues, start, Cue.ASK):
         score += 0.3
     elif _before(cues, start, Cue.MINE):
-        score += 0.3 if firm else 0.36
+        score += 0.3 if firm else 0.4
     elif near & (Cue.MINE | Cue.YOURS):
         score += 0.06
     if _before(cues, start, Cue.VIA) or _after(cues, end, Cue.VIA):
@@ -138,6 +155,10 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score += 0.22
     if disguised:
         score += 0.3
+    if _FROM.match(cues.text, end):
+        score += 0.2
+    if not firm and near & Cue.TALK and _before(cues, start, Cue.VIA):
+        score += 0.08
     if words <= 4 and question:
         score += 0.24
     elif words <= 2 and firm:
@@ -147,7 +168,7 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
     if _after(cues, end, Cue.PRODUCT | Cue.GOODS):
         score -= 0.5
     elif near & Cue.PRODUCT:
-        score -= 0.2 if near & Cue.REACH else 0.24 if near & (Cue.TALK | Cue.ASK) else 0.42
+        score -= 0.1 if disguised else 0.2 if near & Cue.REACH else 0.3 if near & (Cue.TALK | Cue.ASK) else 0.42
     elif near & Cue.GOODS and not near & (Cue.REACH | Cue.TALK | Cue.ASK):
         score -= 0.2
     if near & Cue.PAST:
@@ -181,9 +202,9 @@ def _tied(cues: Cues, start: int, end: int) -> bool:
 
 def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disguised: bool) -> Weighed:
     start, _, mask = hit
-    score = 0.28 if mask & Cue.PAY else 0.08
+    score = 0.3 if mask & Cue.PAY_NAME else 0.08
     worth = (
-        (Cue.PAYING, 0.24), (Cue.CHEAP, 0.22), (Cue.DIRECT | Cue.OUTSIDE, 0.3), (Cue.OFFPAY, 0.35), (Cue.REACH, 0.1),
+        (Cue.PAY, 0.24), (Cue.CHEAP, 0.22), (Cue.DIRECT | Cue.OUTSIDE, 0.3), (Cue.OFFPAY, 0.35), (Cue.REACH, 0.1),
         (Cue.TALK, 0.05), (Cue.PAST, -0.42), (Cue.REF, -0.1),
     )  # fmt: skip
     score += _sum(near, worth)
@@ -197,17 +218,16 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disgui
         score += 0.3
     if near & Cue.PRODUCT:
         score -= 0.1 if near & (Cue.CHEAP | Cue.OUTSIDE | Cue.OFFPAY) else 0.25
-    if words <= 2 and mask & Cue.PAY:
+    if words <= 2 and mask & Cue.PAY_NAME:
         score += 0.1
-    stretched = _stretched(cues, hit, int(Cue.PAYING))
+    stretched = _stretched(cues, hit, int(Cue.PAY))
     return *stretched, Category.PAYMENT, min(score - damp, 0.9), "payment.named"
 
 
 def _noun(cues: Cues, hit: Hit, near: int, damp: float, *, question: bool) -> Weighed:
     start = hit[0]
     score = 0.1
-    own = _before(cues, start, Cue.YOURS)
-    score += 0.28 if own else 0.0
+    score += 0.28 if _before(cues, start, Cue.YOURS) else 0.2 if near & Cue.YOURS else 0.0
     score += 0.2 if near & Cue.ASK else 0.0
     score += 0.12 if question else 0.0
     score += _sum(
@@ -309,6 +329,7 @@ _WEIGHED: Final = int(
     | Cue.PROFILE
     | Cue.SAME
     | Cue.HINT
+    | Cue.DIRECT
 )
 
 
@@ -337,12 +358,12 @@ def _names(cues: Cues, damp: float) -> list[Weighed]:
     found: list[Weighed] = []
     channels = [hit for hit in cues.hits if hit[2] & (CHANNELS | PAYMENTS)][:_MOST_ANCHORS]
     for start, end, mask in channels:
-        if name := _handle_after(cues, end, firm=bool(mask & (Cue.APP | Cue.PAY))):
+        if name := _handle_after(cues, end, firm=bool(mask & (Cue.APP | Cue.PAY_NAME))):
             near = cues.near(start, end)
             score = name[2] - damp - (0.45 if near & Cue.PRODUCT and not near & (Cue.MINE | Cue.REACH) else 0.0)
             score -= 0.3 if near & Cue.PAST else 0.0
             score -= 0.5 if cues.denied(start, end) else 0.0
-            score -= 0.2 if not mask & (Cue.APP | Cue.PAY) and not near & _LINKS else 0.0
+            score -= 0.2 if not mask & (Cue.APP | Cue.PAY_NAME) and not near & _LINKS else 0.0
             found.append((name[0], name[1], Category.HANDLE, score, "handle.on_channel"))
     for pattern, base in ((_TAG, 0.4), (_MENTION, 0.26)):
         for match in islice(pattern.finditer(cues.text), _MOST_ANCHORS):

@@ -1,17 +1,19 @@
 """The words: lexicon files in one automaton, so that a message is read once, whatever the languages.
 
 A file is TOML: a section for each kind of cue with a list ``words``, and a section ``digits`` that says what
-number words stand for. An entry ending in ``*`` may go on with letters. Entries are folded like messages are.
+number words stand for. An entry ending in ``*`` may go on with letters; ``(a|b|)`` stands for either. Entries are
+folded like messages are.
 """
 
 import re
 import tomllib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from functools import cache
 from importlib.resources import files
+from itertools import product
 from typing import Any, Final
 
 from ahocorasick_rs import AhoCorasick, MatchKind
@@ -28,8 +30,8 @@ class Cue(IntEnum):
 
     APP = auto()
     APP_SHORT = auto()
-    PAY = auto()
-    PAY_SHORT = auto()
+    PAY_NAME = auto()
+    PAY_NAME_SHORT = auto()
     PROVIDER = auto()
     REACH = auto()
     INVITE = auto()
@@ -42,11 +44,12 @@ class Cue(IntEnum):
     NOUN = auto()
     TALK = auto()
     VIA = auto()
-    PAYING = auto()
+    PAY = auto()
     CHEAP = auto()
     DIRECT = auto()
     NO = auto()
     REPORT = auto()
+    THIRD = auto()
     PRODUCT = auto()
     GOODS = auto()
     PAST = auto()
@@ -69,22 +72,20 @@ class Cue(IntEnum):
 
 
 CHANNELS: Final = int(Cue.APP | Cue.APP_SHORT)
-PAYMENTS: Final = int(Cue.PAY | Cue.PAY_SHORT)
+PAYMENTS: Final = int(Cue.PAY_NAME | Cue.PAY_NAME_SHORT)
 _ANCHORS: Final = int(
     CHANNELS | PAYMENTS | Cue.PROVIDER | Cue.INVITE | Cue.OFFPAY | Cue.OUTSIDE | Cue.SOLICITING | Cue.QR | Cue.PROFILE
-    | Cue.SAME | Cue.HINT | Cue.DOT | Cue.REVERSED | Cue.ENCODED
+    | Cue.SAME | Cue.HINT | Cue.NOUN | Cue.DIRECT | Cue.DOT | Cue.REVERSED | Cue.ENCODED
 )  # fmt: skip
 """What a message must hold one of for its words to be weighed at all. Most messages hold none."""
 
+_ALTERNATIVES: Final = re.compile(r"(\([^()]*\|[^()]*\))")
 _UNSPACED: Final = re.compile(r"[\u0e00-\u0e7f\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff❤]")
 """Scripts that put no spaces between words: no boundary is asked for beside them."""
 _ARABIC: Final = re.compile(r"[\u0600-\u06ff]")
 _ARABIC_PREFIXES: Final = frozenset("والبلعفك")
 
-_RENAMED: Final = {"pay": "PAYING"}
-"""Sections whose names differ: in a language's file, ``pay`` are the verbs of paying."""
-
-_VERBS: Final = int(Cue.REACH | Cue.TALK | Cue.PAYING)
+_VERBS: Final = int(Cue.REACH | Cue.TALK | Cue.PAY)
 Hit = tuple[int, int, int]
 """Start, end and cues (a mask) of an entry that was found."""
 
@@ -96,36 +97,45 @@ class Lexicons:
     words: Mapping[str, int]
     digits: Mapping[str, str]
 
-    def extended(self, sections: Mapping[str, Iterable[str]]) -> "Lexicons":
-        """With an operator's words: lists by the name of the cue.
+    def extended(self, data: Mapping[str, Any]) -> "Lexicons":
+        """With the words of one more lexicon file, parsed.
 
         Raises:
             ValueError: a section that is no kind of cue.
         """
+        more, numbers = read_lexicon(data)
         words = dict(self.words)
-        _add(words, sections)
-        return Lexicons(words, self.digits)
+        for entry, mask in more.items():
+            words[entry] = words.get(entry, 0) | mask
+        return Lexicons(words, {**self.digits, **numbers})
 
 
-def _add(
-    words: dict[str, int], sections: Mapping[str, Iterable[str]], renamed: Mapping[str, str] | None = None
-) -> None:
-    for name, entries in sections.items():
-        try:
-            cue = Cue[(renamed or {}).get(name, name.upper())]
-        except KeyError:
-            raise ValueError(f"{name!r} is no kind of cue") from None
-        for entry in entries:
-            if folded := fold(entry):
-                words[folded] = words.get(folded, 0) | cue
+def _expanded(entry: str) -> list[str]:
+    """All that an entry with alternatives stands for: ``off (this|the|) site``."""
+    parts = [part[1:-1].split("|") if "|" in part else [part] for part in _ALTERNATIVES.split(entry)]
+    return ["".join(form) for form in product(*parts)]
 
 
-def read_lexicon(data: Mapping[str, Any], *, channels: bool = False) -> tuple[dict[str, int], dict[str, str]]:
-    """The words and the number words of a parsed lexicon file."""
+def read_lexicon(data: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, str]]:
+    """The words and the number words of a parsed lexicon file.
+
+    Raises:
+        ValueError: a section that is no kind of cue, or none of words.
+    """
     words: dict[str, int] = {}
-    sections = {name: section["words"] for name, section in data.items() if name != "digits"}
-    _add(words, sections, {} if channels else _RENAMED)
-    digits = {fold(word): value for value, entries in data.get("digits", {}).items() for word in entries}
+    digits: dict[str, str] = {}
+    for name, section in data.items():
+        if name == "digits":
+            digits = {fold(word): value for value, entries in section.items() for word in entries}
+            continue
+        try:
+            cue, written = Cue[name.upper()], section["words"]
+        except KeyError:
+            raise ValueError(f"{name!r} is no kind of cue with a list of words") from None
+        for entry in written:
+            for form in _expanded(entry):
+                if folded := fold(form):
+                    words[folded] = words.get(folded, 0) | cue
     return words, digits
 
 
@@ -136,12 +146,14 @@ def load_lexicons() -> Lexicons:
     digits: dict[str, str] = {}
     for file in sorted(files("policies.contact").joinpath("data").iterdir(), key=lambda file: file.name):
         if file.name.endswith(".toml"):
-            data = tomllib.loads(file.read_text(encoding="utf-8"))
-            read, numbers = read_lexicon(data, channels=file.name == "channels.toml")
+            read, numbers = read_lexicon(tomllib.loads(file.read_text(encoding="utf-8")))
             for entry, cue in read.items():
                 words[entry] = words.get(entry, 0) | cue
             for word, value in numbers.items():
                 digits.setdefault(word, value)
+    for entry, mask in words.items():
+        if mask & Cue.GOODS:  # What is goods in one language is none of the plain facts in another.
+            words[entry] = mask & ~int(Cue.PRODUCT)
     return Lexicons(words, digits)
 
 

@@ -91,7 +91,8 @@ class Normal:
         first, last = self.starts[start], self.starts[end - 1] + 1
         following = self.starts[end] if end < len(self.starts) else len(self.original)
         # What was dropped right after the last character belongs to it: variation selectors, key caps.
-        return first, following if all(not _FOLDS[char] for char in self.original[last:following]) else last
+        dropped = following > last and all(not _FOLDS[char] for char in self.original[last:following])
+        return first, following if dropped else last
 
 
 def normalise(original: str) -> Normal:
@@ -104,13 +105,15 @@ def normalise(original: str) -> Normal:
     pieces = [_FOLDS[char] for char in original]
     text = "".join(pieces)
     if len(text) == len(pieces) and "" not in pieces:
-        return Normal(original, _unmask(text), None, foreign=_OTHER.search(text) is not None)
+        plain = _unmask(text)
+        return Normal(original, plain, None, plain is not text, _OTHER.search(text) is not None)
     starts = [offset for offset, piece in enumerate(pieces) for _ in piece]
     hidden = any(
         not piece and 0 < offset < len(pieces) - 1 and _hides(original[offset]) and original[offset - 1].isalnum()
         for offset, piece in enumerate(pieces)
     )
-    return Normal(original, _unmask(text), starts, hidden, _OTHER.search(text) is not None)
+    plain = _unmask(text)
+    return Normal(original, plain, starts, hidden or plain is not text, _OTHER.search(text) is not None)
 
 
 def _hides(char: str) -> bool:
@@ -134,7 +137,8 @@ def _unmask(text: str) -> str:
             return word.translate(_LOOKALIKES)
         return word
 
-    return _MIXED.sub(unmasked, text)
+    plain = _MIXED.sub(unmasked, text)
+    return text if plain == text else plain
 
 
 def lookalike(word: str) -> str:

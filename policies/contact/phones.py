@@ -24,7 +24,7 @@ _DATE: Final = re.compile(
     r"(?<![\d(])(?<!\d[-./])(?:(?:19|20)\d{2}([-./])[01]?\d\1[0-3]?\d|[0-3]?\d([-./])[0-3]?\d\2"
     r"(?:(?:19|20)\d{2}|\d{2}))(?![-./]?\d)"
     r"(?:[t ,]+\d{1,2}[:.h]\d{2}(?:[:.]\d{2})?)?"
-    r"|(?<!\d)(?:19|20)\d{2}[01]\d[0-3]\d(?!\d)|(?<!\d)[0-3]\d[01]\d(?:19|20)\d{2}(?!\d)|\d{8}t\d{4,6}z?|(?:19|20)\d{2}\s?[-/–]\s?(?:19|20)\d{2}"
+    r"|(?<!\d)(?:19|20)\d{2}[01]\d[0-3]\d(?!\d)|(?<!\d)[0-3]\d[0-3]\d(?:19|20)\d{2}(?!\d)|\d{8}t\d{4,6}z?|(?:19|20)\d{2}\s?[-/–]\s?(?:19|20)\d{2}"
 )
 _ADDRESS: Final = re.compile(
     r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?::\d+)?(?!\d)|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
@@ -33,6 +33,9 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _SSN: Final = re.compile(r"\d{3}-\d{2}-\d{4}")
 _SUM: Final = re.compile(r"\d\s*[x*×+=/]\s*\d+(?:[.,]\d+)?\s*[=x*×+]")
 _CLOCK: Final = re.compile(r"(?<!\d)[0-2]?\d:[0-5]\d(?!\d)")
+_DECIMALS: Final = re.compile(r"(?:(?<![\d.])\d\.\d[\s,]+){3}")
+_SCORES: Final = re.compile(r"(?:(?<!\d)\d{1,2}[-/:]\d{1,2}[ .,;]+){2}\d{1,2}[-/:]\d")
+_YEAR: Final = re.compile(r"\d{1,2},\s?(?:19|20)\d\d(?!\d)")
 _FILE: Final = re.compile(
     r"\A\.?[\w-]{0,40}\.(?:png|jpe?g|gif|webp|heic|mp4|mov|avi|mkv|pdf|txt|log|zip|rar|7z|docx?|xlsx?|csv|apk|exe)\b"
 )
@@ -136,7 +139,7 @@ def _is_something_else(text: str, run: Run, written: str) -> bool:
                 return True
             if pattern is _DATE and offset - 1 <= match.start() < offset + len(written) and match.end() > offset:
                 return True
-    if _listed(run):
+    if _listed(run, written):
         return True
     if _MONEY.fullmatch(written) and not (written.startswith("0") or re.fullmatch(r"\d{3} \d{3} \d{3}", written)):
         return True
@@ -160,16 +163,21 @@ def _is_something_else(text: str, run: Run, written: str) -> bool:
     ):
         return True
     lengths = [len(group) for group in run.groups]
-    if len(lengths) > 2 and set(lengths) == {4}:
+    if len(lengths) > 2 and set(lengths) == {4} and not (run.digits[0] == "0" and nationally_valid(run.digits)):
         return True  # 4-4-4(-4): cards, vouchers, island codes
     if len(lengths) > 3 and set(lengths) == {3} and run.digits[0] != "0":
         return True
     return bool(sum(lengths) > 13 and not nationally_valid(run.digits))
 
 
-def _listed(run: Run) -> bool:
+def _listed(run: Run, written: str) -> bool:
     """Numbers of a list or an amount among them: all separated by commas, or one with its thousands apart."""
-    if run.singles < 4 and len(run.gaps) > 1 and all(gap.strip() == "," for gap in run.gaps):
+    signs = [gap.strip() for gap in run.gaps]
+    if run.singles < 4 and len(signs) > 1 and all(sign in ",&" for sign in signs if sign) and "," in signs:
+        return True
+    if (run.singles > 3 and _DECIMALS.search(written)) or _SCORES.search(written) or _YEAR.search(written):
+        return True
+    if "," in signs and "/" in signs and max(map(len, run.groups)) < 3:
         return True
     return any(
         gap == "," and len(group) == 3 and len(before) <= 3
@@ -238,8 +246,8 @@ def _surroundings(text: str, run: Run, start: int, end: int, cues: Cues, form: f
             part_of_ref = any(
                 a < last and first < b and (a, b) != (first, last) and b - a >= last - first for a, b in refs
             )
-            if mask & Cue.NOUN and not part_of_ref:
-                part_of_ref = any(0 <= first - b <= 1 for _, b in refs)
+            if (mask & Cue.NOUN or text.startswith(("num", "no"), first)) and not part_of_ref:
+                part_of_ref = any(0 <= first - b <= 1 and not text[b:first].strip() for _, b in refs)
             if not part_of_ref and mask & (Cue.PHONE | Cue.REACH | CHANNELS | Cue.SOLICITING):
                 nearest_phone = min(nearest_phone, distance)
                 firm = firm or bool(mask & (Cue.PHONE | CHANNELS))
@@ -255,7 +263,7 @@ def _surroundings(text: str, run: Run, start: int, end: int, cues: Cues, form: f
         score -= 0.5 if nearest_ref < 25 else 0.25 if form < 0.6 else 0.05
         if disguise >= 0.3:
             score += 0.15
-    elif after & (Cue.PHONE | Cue.REACH | CHANNELS):
+    elif after & (Cue.PHONE | Cue.REACH | CHANNELS) and not after & Cue.REF:
         score += 0.3
     elif after & Cue.REF:
         score -= 0.2

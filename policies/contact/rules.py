@@ -2,8 +2,9 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from policies.contact.lexicon import read_lexicon
 from policies.contact.vocabulary import Category
 from policies.part import Part
 
@@ -28,12 +29,18 @@ class ContactRules(Part):
     default: Thresholds = Field(Thresholds(), description="For the categories that are not named.")
     categories: dict[Category, Thresholds] = Field({}, description="Thresholds of a category of their own.")
     own_domains: tuple[str, ...] = Field((), description="The platform's hosts; their subdomains are meant too.")
-    words: dict[str, dict[str, tuple[str, ...]]] = Field(
-        {}, description="Further words, as in a lexicon file: sections of tags with lists of words."
+    lexicon: dict[str, dict[str, tuple[str, ...]]] = Field(
+        {}, description="Further words, as in a lexicon file: by kind of cue, a table with a list named words."
     )
     warned_raise: float = Field(
         0.15, ge=0, le=0.5, description="Added to every finding when the sender was reminded a short time ago."
     )
+
+    @field_validator("lexicon")
+    @classmethod
+    def _can_be_read(cls, value: dict[str, dict[str, tuple[str, ...]]]) -> dict[str, dict[str, tuple[str, ...]]]:
+        read_lexicon(value)
+        return value
 
     def thresholds(self, category: Category) -> Thresholds:
         return self.categories.get(category, self.default)

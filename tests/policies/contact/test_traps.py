@@ -1,0 +1,189 @@
+"""What a filter of words and patterns gets wrong, and this one must not."""
+
+import pytest
+
+from policies.contact import Action, Category, ContactRules, Detector, OrderContext, Thresholds
+
+DETECTOR = Detector()
+
+
+def confidence(text: str, *context: str, order: OrderContext | None = None) -> float:
+    return DETECTOR.check(text, context, order).confidence
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the discord nitro i paid for never came",
+        "skype credit of 10 usd is missing",
+        "paypal took the money twice, see my statement",
+        "no paypal, i pay on the site",
+        "he asked me for whatsapp and i said no",
+        "We agreed on Tuesday.How long do I have to wait",
+        "order 2025550188 is not here yet",
+        "tracking 9205590164917312751089 stopped",
+        "my card 4242 4242 4242 4242 was charged",
+        "account number 3125550184 in your invoice",
+        "build 19045.3693.1000.0 crashes",
+        "trade with NightOwl#7731 in the game lobby",
+        "my character name is petr_gold on EU server",
+        "login petr_gold password Hx7!kk works",
+        "uuid 3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+        "2024-11-05 18:00 to 2024-11-06 23:30",
+        "ip 81.2.69.142 timed out",
+        "see Screenshot_20241105-182210.png",
+        "we lost 13-16 and 2-3",
+        "https://shop.example/orders/2025550188",
+        "12,500 gold for 12.50 eur",
+    ],
+)
+def test_honest_messages_pass(text: str) -> None:
+    assert confidence(text) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("微信号：goldfish_2020加我", Category.HANDLE),
+        ("我的电话13987654321打给我", Category.PHONE),
+        ("Beni 0533 987 65 43'ten ara", Category.PHONE),
+        ("İNSTAGRAMDAN yaz bana", Category.INVITE),
+        ("add me on wh\u200bats\u200bapp", Category.INVITE),
+        ("my ｄｉｓｃｏｒｄ is owl_77", Category.INVITE),
+        ("call ４１５５５５０１２７", Category.PHONE),
+        ("رقمي ٠٥٥١٢٣٤٥٦٧ كلمني", Category.PHONE),
+        ("ring 6️⃣1️⃣7️⃣5️⃣5️⃣5️⃣0️⃣1️⃣4️⃣3️⃣", Category.PHONE),
+        ("two oh two triple five oh one double eight", Category.PHONE),
+        ("mail owl (at) outlook (dot) com", Category.EMAIL),
+        ("owl.trade@outlook.com", Category.EMAIL),
+        ("hxxps://t.me/owl", Category.URL),
+        ("read backwards: moc.kooltuo@lwo", Category.EMAIL),
+        ("decode b3dsQG91dGxvb2suY29t", Category.EMAIL),
+        ("hex 6f776c406f75746c6f6f6b2e636f6d", Category.EMAIL),
+        ("char codes 111 119 108 64 111 117 116 108 111 111 107 46 99 111 109", Category.EMAIL),
+        ("send btc to 1BvBMSEYstWetqTFn5Au4m4GFg7xJaNVN2", Category.CRYPTO),
+        ("my iban is DE89 3704 0044 0532 0130 00 send it there", Category.PAYMENT),
+        ("cancel the order and pay me directly, cheaper", Category.PAYMENT),
+        ("scan the qr code in my picture to add me", Category.INVITE),
+        ("ѕkуре me", Category.INVITE),
+        ("i n s t a g r a m: o w l 7 7", Category.HANDLE),
+        ("transfer na kartu? скинь на карту 4276 1600 1234 5674", Category.PAYMENT),
+    ],
+)
+def test_attempts_are_found(text: str, category: Category) -> None:
+    verdict = DETECTOR.check(text)
+    assert verdict.action is not Action.ALLOW
+    assert category in {finding.category for finding in verdict.findings if finding.confidence >= 0.5}
+
+
+def test_hints_alone_never_withhold() -> None:
+    for text in (
+        "hit me up on the green app, you know which one",
+        "find me on the paper plane app, same nick everywhere, my bio says how",
+        "write me on the app that starts with w",
+    ):
+        assert DETECTOR.check(text).action is Action.WARN
+
+
+def test_split_number() -> None:
+    assert confidence("0143", "my mobile is 617", "555") >= 0.5
+    assert confidence("0143") == 0
+
+
+def test_split_address() -> None:
+    found = DETECTOR.check("outlook dot com", ["my mail is owl.trade", "at"]).findings
+    assert {finding.category for finding in found} & {Category.EMAIL, Category.URL}
+
+
+def test_split_channel_and_name() -> None:
+    assert confidence("owl_77", "add me on discord", "i am") >= 0.5
+    assert confidence("owl", "add me on discord", "i am") >= 0.5
+    assert confidence("owl_77") < 0.5
+    assert confidence("1234", "add me on discord") < 0.5
+    assert confidence("thanks", "add me on discord") < 0.5
+
+
+def test_prices_and_times_do_not_join() -> None:
+    assert confidence("at 12:30", "for 2 people", "on the 12th") < 0.5
+    assert confidence("$40", "i paid 4155550", "and 19") < 0.5
+
+
+def test_window_is_bounded() -> None:
+    assert (
+        confidence("0143", *["617 555"] + ["hello there my friend, how are you doing today? fine i hope, so good"] * 8)
+        < 0.5
+    )
+
+
+def test_known_order_id_is_no_number() -> None:
+    order = OrderContext(order_ids=frozenset({"617-555-0143"}))
+    assert confidence("is 617-555-0143 yours?", order=order) < 0.5 <= confidence("is 617-555-0143 yours?")
+
+
+def test_declared_name_in_game_is_no_handle() -> None:
+    order = OrderContext(in_game_names=frozenset({"Owl#7731"}))
+    assert confidence("message me, Owl#7731", order=order) < confidence("message me, Owl#7731")
+
+
+def test_title_of_the_order_lowers_its_own_words() -> None:
+    order = OrderContext(title="Discord account 2016")
+    assert confidence("my discord ?", order=order) < confidence("my discord ?")
+
+
+def test_credentials_of_a_sold_account_are_its_delivery() -> None:
+    text = "login owl.trade@outlook.com password Hx7!kk"
+    assert confidence(text, order=OrderContext(category="account")) < 0.5 <= confidence(text)
+
+
+def test_own_domains_lead_nowhere_else() -> None:
+    order = OrderContext(own_domains=frozenset({"https://www.lootmarket.com/"}))
+    assert confidence("see https://help.lootmarket.com/refunds", order=order) == 0
+    assert confidence("owner@lootmarket.com", order=order) == 0
+    assert Detector(ContactRules(own_domains=("lootmarket.com",))).check("lootmarket.com/help").confidence == 0
+    assert confidence("see https://help.lootmarket.com/refunds") >= 0.5
+
+
+def test_warned_sender_is_less_believed() -> None:
+    text = "do you use skype"
+    assert DETECTOR.check(text, warned=True).confidence > DETECTOR.check(text).confidence
+
+
+def test_thresholds_are_the_operators() -> None:
+    strict = Detector(ContactRules(categories={Category.INVITE: Thresholds(warn=0.1, withhold=0.2)}))
+    assert strict.check("do you use skype").action is Action.WITHHOLD
+    lax = Detector(ContactRules(default=Thresholds(warn=1, withhold=1)))
+    assert lax.check("do you use skype").action is Action.ALLOW
+    with pytest.raises(ValueError, match="at least"):
+        Thresholds(warn=0.9, withhold=0.5)
+
+
+def test_shadow_only_notes() -> None:
+    verdict = Detector(ContactRules(shadow=True)).check("call 617-555-0143")
+    assert verdict.action is Action.ALLOW
+    assert verdict.findings
+    assert verdict.for_staff.startswith("Would be withhold")
+    assert verdict.for_author == ""
+
+
+def test_operators_words_count() -> None:
+    rules = ContactRules(lexicon={"app": {"words": ("zorptalk",)}, "digits": {"7": ("zibben",)}})
+    assert Detector(rules).check("add me on zorptalk").confidence >= 0.5 > confidence("add me on zorptalk")
+    assert Detector(rules).check("call one zibben two five five five oh one four three").confidence >= 0.5
+    with pytest.raises(ValueError, match="no kind of cue"):
+        ContactRules(lexicon={"nonsense": {"words": ("x",)}})
+
+
+def test_sentences_do_not_teach() -> None:
+    verdict = DETECTOR.check("call 617-555-0143")
+    assert "617" not in verdict.for_author + verdict.for_staff
+    assert "telephone number" in verdict.for_author
+    assert "phone." in verdict.for_staff
+    assert "phone." not in verdict.for_author
+    many = DETECTOR.check("a@b.com c@d.com e@f.com g@h.com i@j.com k@l.com m@n.com")
+    assert "more" in many.for_staff
+
+
+def test_nothing_is_said_of_a_plain_message() -> None:
+    verdict = DETECTOR.check("thanks, it works now")
+    assert (verdict.action, verdict.confidence, verdict.findings) == (Action.ALLOW, 0, ())
+    assert verdict.for_staff == verdict.for_author == ""
