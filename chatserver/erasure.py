@@ -6,6 +6,7 @@ from typing import Final
 
 from chatserver.clock import Clock
 from chatserver.evidence.clearing import clear
+from policies.dispute.evolve import STATE_KINDS
 from policies.dispute.forgetting import forget
 from policies.dispute.state import Dispute
 from policies.room import RoomFacts, dispute_of, staff_room
@@ -101,7 +102,7 @@ class Erasure:
             if each.id == dispute:
                 await self._rooms.forget_name(staff_room(each.id), user)
                 # A state that no erased entry explains would look like one that somebody has changed.
-                if await self._has_erased(facts.id, user):
+                if await self._has_erased_acts(facts.id, user):
                     await self._forget(each, user)
         await self._rooms.forget_name(facts.id, user)
         return Erased(facts.id, entries, pieces)
@@ -122,9 +123,10 @@ class Erasure:
             piece = found
         return False
 
-    async def _has_erased(self, room: RoomId, user: UserId) -> bool:
+    async def _has_erased_acts(self, room: RoomId, user: UserId) -> bool:
+        """Whether entries of a user that the state depends on have lost their content."""
         async for entry in self._log.scan(room):
-            if entry.erased and entry.author.id == user:
+            if entry.erased and entry.author.id == user and entry.kind in STATE_KINDS:
                 return True
         return False
 
