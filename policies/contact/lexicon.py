@@ -110,7 +110,7 @@ class Lexicons:
         return Lexicons(words, {**self.digits, **numbers})
 
 
-def _expanded(entry: str) -> list[str]:
+def expanded(entry: str) -> list[str]:
     """All that an entry with alternatives stands for: ``off (this|the|) site``."""
     parts = [part[1:-1].split("|") if "|" in part else [part] for part in _ALTERNATIVES.split(entry)]
     return ["".join(form) for form in product(*parts)]
@@ -133,7 +133,7 @@ def read_lexicon(data: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, str
         except KeyError:
             raise ValueError(f"{name!r} is no kind of cue with a list of words") from None
         for entry in written:
-            for form in _expanded(entry):
+            for form in expanded(entry):
                 if folded := fold(form):
                     words[folded] = words.get(folded, 0) | cue
     return words, digits
@@ -157,8 +157,11 @@ def load_lexicons() -> Lexicons:
     return Lexicons(words, digits)
 
 
-class _Automaton:
-    """Entries that are looked for together, with what each asks of the characters around it."""
+class Automaton:
+    """Entries that are looked for together, with what each asks of the characters around it.
+
+    ``words``: by entry in normal form, a mask that every hit carries.
+    """
 
     def __init__(self, words: Mapping[str, int]) -> None:
         patterns: list[str] = []
@@ -202,8 +205,8 @@ class Words:
     """What lexicons find in a text."""
 
     def __init__(self, lexicons: Lexicons) -> None:
-        self._anchors = _Automaton({entry: mask for entry, mask in lexicons.words.items() if mask & _ANCHORS})
-        self._all = _Automaton(lexicons.words)
+        self._anchors = Automaton({entry: mask for entry, mask in lexicons.words.items() if mask & _ANCHORS})
+        self._all = Automaton(lexicons.words)
         self.known: Final = frozenset(entry.rstrip("*") for entry in lexicons.words)
 
     def anchors(self, text: str) -> int:
