@@ -10,6 +10,7 @@ An order also guards its disputes: it names the active one, and only one that na
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
 from pymongo.errors import DuplicateKeyError
@@ -50,6 +51,7 @@ from storage.rooms import Rooms
 
 ATTEMPTS: Final = 50
 """How often a write may lose against others of the same order or room before it is told to come back."""
+_AFTER_SEPARATOR: Final = chr(ord(KEY_SEPARATOR) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,17 @@ class Orders:
         found = await self._events.find({"pending": True}, sort=[("received_at", 1)], limit=limit)
         return [PendingEvent(each["order_id"], _decode_event(each), each["received_at"]) for each in found]
 
+    async def pending_events_of(self, order: OrderId) -> list[OrderEvent]:
+        """Events of an order that its disputes have not heard of yet, those reported first before the others."""
+        keys = {"$gt": _event_key(order, ""), "$lt": f"{order}{_AFTER_SEPARATOR}"}
+        found = await self._events.find({"_id": keys, "pending": True})
+        return [_decode_event(each) for each in sorted(found, key=itemgetter("received_at"))]
+
+    async def version_with(self, order: OrderId, event_id: str) -> int | None:
+        """The first version of an order whose state holds an event; None where that is not known."""
+        found = await self._events.find_one({"_id": _event_key(order, event_id)}, projection={"version": 1})
+        return None if found is None else found.get("version")
+
     async def event_done(self, order: OrderId, event_id: str) -> None:
         """Say that the order's disputes have heard of an event."""
         await self._events.update_one({"_id": _event_key(order, event_id)}, {"$unset": {"pending": ""}})
@@ -267,6 +280,7 @@ class Orders:
             "at": event.at,
             "data": data,
             "received_at": instant(now),
+            "version": order.version,
         }
         if concerns_dispute:
             document["pending"] = True

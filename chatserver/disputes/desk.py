@@ -199,6 +199,7 @@ class Desk:
             if order.active_dispute is not None:
                 details = {"dispute": order.active_dispute}
                 raise Conflict("This order has an active dispute already.", details=details)
+            await self._report_pending(order)
             try:
                 opened, entries = await self._write_opening(order, command)
             except AppendLost:
@@ -207,6 +208,15 @@ class Desk:
             await self._tell(entries)
             return Opened(opened, entries, duplicate=False)
         raise _busy()
+
+    async def _report_pending(self, order: Order) -> None:
+        """Let earlier disputes hear of what the order knows, so that a new one does not see it as still to come.
+
+        Whatever is reported after the order was read makes another version of it, of which nothing can be opened yet.
+        """
+        if order.latest_dispute is not None:
+            for event in await self._ledger.orders.pending_events_of(order.facts.id):
+                await self._report(order.facts.id, event)
 
     async def _opened_before(self, command: OpenDispute) -> Opened | None:
         current = await self._ledger.disputes.current(command.dispute)
@@ -222,7 +232,16 @@ class Desk:
         now = instant(self._clock.now())
         talked = await self._ledger.log.has_message_of(order.room, command.author.id)
         earlier = None if order.latest_dispute is None else await self.state(order.latest_dispute)
-        drafts = open_dispute(order.facts, order.state, command, self._policy(), now, talked=talked, earlier=earlier)
+        drafts = open_dispute(
+            order.facts,
+            order.state,
+            command,
+            self._policy(),
+            now,
+            talked=talked,
+            earlier=earlier,
+            version=order.version,
+        )
         room = dispute_room(command.dispute)
         entries = link(room, genesis(room), drafts, now, self._salt)
         return await self._ledger.open(order, entries), tuple(entries)
@@ -310,17 +329,17 @@ class Desk:
         known = await self._ledger.orders.get(order)
         if known is None or known.latest_dispute is None:
             return []
-        concerned = [known.active_dispute or known.latest_dispute]
-        if event.type in CHARGEBACKS:
-            # The bank takes back the order's payment, whichever dispute has it frozen or is still to be paid.
-            of_order = await self._ledger.disputes.of_order(order)
-            concerned += [each.id for each in of_order if each.id not in concerned and _money_may_move(each)]
+        main = known.active_dispute or known.latest_dispute
         key = event.data.get("key")
-        if isinstance(key, str) and (asked_by := DisputeId(key.partition(":")[0])) not in concerned:
-            stored = await self._ledger.disputes.get(asked_by)
-            if stored is not None and stored.dispute.order.id == order:
-                concerned.append(asked_by)
-        return concerned
+        asked_by = key.partition(":")[0] if isinstance(key, str) else None
+        since = await self._ledger.orders.version_with(order, event.id)
+        return [
+            each.id
+            for each in await self._ledger.disputes.of_order(order)
+            if (each.id in (main, asked_by) or (event.type in CHARGEBACKS and _money_may_move(each)))
+            # What the order knew when a dispute was opened is part of it, however late it is reported.
+            and (since is None or since > each.order.version)
+        ]
 
     # Finishing
 

@@ -106,6 +106,7 @@ def open_dispute(
     *,
     talked: bool,
     earlier: Dispute | None = None,
+    version: int = 0,
 ) -> list[Draft]:
     """Decide what opening writes: the first entries of the dispute's own room.
 
@@ -117,6 +118,7 @@ def open_dispute(
         now: when.
         talked: whether the buyer has written in the order room; if not, they are nudged, never blocked.
         earlier: the order's latest dispute so far. What it asked to be paid back is not there to be asked for again.
+        version: of the order, as it is kept; pinned, so that an event which is part of it is not counted once more.
 
     Raises:
         Forbidden: only the buyer may.
@@ -138,6 +140,8 @@ def open_dispute(
             fallback=allowed.fallback,
         )
     body = _body(facts, order_state, command, policy, _asked(earlier))
+    if version:
+        body["order"]["version"] = version
     drafts = [Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, body)]
     if not talked:
         talk: dict[str, Any] = {"notice": "talk_first", "order_room": order_room(facts.id)}
@@ -248,6 +252,7 @@ def _read_order(body: Mapping[str, Any]) -> OrderSnapshot:
         confirmed_at=_read_time(order, "confirmed_at"),
         trust_level=TrustLevel(order["trust_level"]),
         refunded=order["refunded"],
+        version=order.get("version", 0),
     )
 
 

@@ -73,7 +73,8 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class OrderSnapshot:
-    """The order as it was when the dispute was opened. ``refunded``: already paid back, in minor units."""
+    """The order as it was when the dispute was opened. ``refunded``: already paid back, in minor units. ``version``:
+    counts the order's changes; what was reported up to that one is in the dispute from the beginning."""
 
     id: OrderId
     room: RoomId
@@ -86,6 +87,7 @@ class OrderSnapshot:
     confirmed_at: datetime | None
     trust_level: TrustLevel
     refunded: int = 0
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -405,6 +405,28 @@ async def test_an_event_is_pending_until_it_is_done(database: Database, orders: 
     assert not (await orders.record_event(FACTS.id, DELIVERED, LATER)).pending
 
 
+async def test_what_is_pending_of_one_order(database: Database, orders: Orders) -> None:
+    for name in ("o1", "o10"):
+        facts = replace(FACTS, id=OrderId(name))
+        await take(database, orders, (await orders.put(facts, NOW)).order, f"d-{name}")
+    for number, name in enumerate(("b", "a", "c")):
+        event = replace(DELIVERED, id=name)
+        await orders.record_event(OrderId("o1"), event, LATER + timedelta(seconds=number))
+    await orders.record_event(OrderId("o10"), replace(DELIVERED, id="d"), LATER)
+    await orders.event_done(OrderId("o1"), "c")
+    assert [event.id for event in await orders.pending_events_of(OrderId("o1"))] == ["b", "a"]
+    assert await orders.pending_events_of(OrderId("o")) == []
+
+
+async def test_since_which_version_an_event_is_part_of_an_order(database: Database, orders: Orders) -> None:
+    before = (await orders.put(FACTS, NOW)).order
+    after = (await orders.record_event(FACTS.id, DELIVERED, LATER)).order
+    assert after.version == before.version + 1 == await orders.version_with(FACTS.id, DELIVERED.id)
+    assert await orders.version_with(FACTS.id, "e0") is None
+    await database.collection("order_events").update_one({"event_id": DELIVERED.id}, {"$unset": {"version": ""}})
+    assert await orders.version_with(FACTS.id, DELIVERED.id) is None, "a release before did not keep it"
+
+
 async def test_asking_for_pending_events_reads_nothing_else(mongo_url: str, database: Database, orders: Orders) -> None:
     await orders.put(FACTS, NOW)
     for number in range(20):

@@ -532,6 +532,58 @@ async def test_a_failed_refund_of_an_earlier_dispute_waits_for_the_bank_too(shop
     assert (await shop.desk.state(second.id)).frozen
 
 
+async def agreed(shop: Shop, amount: int) -> Dispute:
+    """A dispute that has ended with a partial refund being asked for."""
+    opened = await shop.opened()
+    offer = await shop.run(opened.id, MakeProposal(SELLER, shop.command(), Resolution.PARTIAL_REFUND, amount))
+    assert offer.first is not None
+    return (await shop.run(opened.id, AcceptProposal(BUYER, shop.command(), offer.first.seq))).state
+
+
+async def test_a_refund_that_no_dispute_has_heard_of_is_counted_once_by_a_new_one(shop: Shop) -> None:
+    """Whoever took the event in has ended right then, and comes back after the opening."""
+    first = await agreed(shop, 500)
+    assert first.settlement is not None
+    event = await shop.event(OrderEventType.PAYMENT_REFUNDED, "p", key=first.settlement.key, amount=500)
+    second = (await shop.open()).dispute
+    assert await shop.orders.pending_events(10) == []
+    for _ in range(2):
+        await shop.desk.report_event(ORDER, event)
+        assert (await shop.desk.state(second.id)) == second
+    assert (second.refunded, second.asked, second.refundable) == (500, 0, FACTS.amount - 500)
+    told = (await shop.desk.state(first.id)).settlement
+    assert told is not None
+    assert told.refund_done
+
+
+async def test_an_event_after_the_opening_is_told(shop: Shop) -> None:
+    await shop.order()
+    await shop.event(OrderEventType.PAYMENT_REFUNDED, "e1", amount=100)
+    dispute = (await shop.open()).dispute
+    await happened(shop, OrderEventType.PAYMENT_REFUNDED, "e2", amount=100)
+    assert (dispute.refunded, (await shop.desk.state(dispute.id)).refunded) == (100, 200)
+
+
+async def test_an_event_while_a_dispute_is_being_opened(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order is another one then: it is read anew, and what happened is told to the dispute before first."""
+    first = await agreed(shop, 500)
+    assert first.settlement is not None
+    key = first.settlement.key
+    write = Ledger.open
+    events = []
+
+    async def late(self: Ledger, *args: Any) -> Dispute:
+        if not events:
+            events.append(await shop.event(OrderEventType.PAYMENT_REFUNDED, "p", key=key, amount=500))
+        return await write(self, *args)
+
+    monkeypatch.setattr(Ledger, "open", late)
+    second = (await shop.open()).dispute
+    await shop.desk.report_event(ORDER, events[0])
+    assert await shop.desk.state(second.id) == second
+    assert (second.refunded, second.asked) == (500, 0)
+
+
 async def test_a_key_of_another_orders_dispute_concerns_nobody(shop: Shop) -> None:
     dispute = await shop.opened()
     await shop.order(replace(FACTS, id=OrderId("4712")))
