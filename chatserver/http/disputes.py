@@ -16,7 +16,7 @@ from chatserver.frame import Timestamp
 from chatserver.http import dispute_examples as examples
 from chatserver.http.gate import caller, guarded_route
 from chatserver.http.problems import described
-from chatserver.http.reading import Reader, record_read, role_in_dispute
+from chatserver.http.reading import Reader, record_read, record_reads, role_in_dispute
 from chatserver.http.services import Services
 from chatserver.rendering import FULL_VIEW
 from policies.dispute import state
@@ -117,7 +117,8 @@ class AuditActor(BaseModel):
 
 
 class AuditRecord(BaseModel):
-    """Somebody of the staff has looked. ``action`` names the way, such as ``dispute.read``."""
+    """Somebody of the staff has looked. ``action`` names the way, such as ``dispute.read``, or ``disputes.list`` when
+    the dispute was one of those that were listed."""
 
     at: Timestamp
     actor: AuditActor
@@ -246,7 +247,7 @@ def router(services: Services) -> APIRouter:
             "found": len(page.disputes),
         }
         asked |= {"status": sorted(query.statuses) or None, "stage": sorted(query.stages) or None}
-        await record_read(services, reader, "disputes.list", details=asked)
+        await record_reads(services, reader, "disputes.list", page.disputes, details=asked)
         found: dict[str, Any] = {"disputes": [_listed(services, each, lister) for each in page.disputes]}
         if page.cursor is not None:
             found["next_cursor"] = page.cursor

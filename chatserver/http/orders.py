@@ -1,6 +1,7 @@
 """Orders, as the marketplace's back end reports them and their parties see them."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -13,9 +14,10 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, 
 from chatserver.access import BackEnd, Caller
 from chatserver.http.gate import back_end, caller, guarded_route
 from chatserver.http.problems import described
-from chatserver.http.reading import role_in_dispute
+from chatserver.http.reading import Reader, record_reads, role_in_dispute
 from chatserver.http.services import Services
 from policies.dispute.opening import eligibility
+from policies.dispute.state import Dispute
 from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge, Unavailable
 from policies.identifiers import ID_CHARS
 from policies.instant import rfc3339
@@ -27,6 +29,7 @@ from policies.vocabulary import (
     OrderEventType,
     OrderId,
     Outcome,
+    Role,
     RoomId,
     Stage,
     Status,
@@ -211,7 +214,7 @@ def router(services: Services) -> APIRouter:
             await services.announce(result.entries)
         if result.created:
             response.status_code = HTTPStatus.CREATED
-        return await _view(services, result.order, reporter)
+        return await _view(services, result.order, await _disputes(services, result.order, reporter))
 
     @routes.post(
         "/{order_id}/events",
@@ -239,7 +242,7 @@ def router(services: Services) -> APIRouter:
             with contextlib.suppress(Unavailable):  # it is on record, and the worker tells the dispute later
                 await services.desk.report_event(order.facts.id, event)
             order = await services.orders.get(order.facts.id) or order  # the event may have ended the dispute
-        view = await _view(services, order, reporter)
+        view = await _view(services, order, await _disputes(services, order, reporter))
         return EventView(id=event.id, duplicate=not result.recorded, order=view)
 
     @routes.get(
@@ -249,25 +252,29 @@ def router(services: Services) -> APIRouter:
         responses=described(ErrorCode.FORBIDDEN, ErrorCode.NOT_FOUND),
     )
     async def get_order(order_id: str, request: Request) -> OrderView:
-        """For its parties, staff, and keys with `disputes:read` or `orders:write`."""
+        """For its parties, staff, and keys with `disputes:read` or `orders:write`. What staff read is on record."""
         order = OrderId(order_id)
-        await _require_visible(services, request, order_room(order))
+        reader = await _visible_to(services, request, order_room(order))
         found = await services.orders.get(order)
         if found is None:
             raise _no_such_order()
-        return await _view(services, found, caller(request))
+        disputes = await _disputes(services, found, caller(request))
+        await record_reads(services, reader, "order.read", disputes, room=found.room, details={"order": order})
+        return await _view(services, found, disputes)
 
     return routes
 
 
-async def _require_visible(services: Services, request: Request, room: RoomId) -> None:
+async def _visible_to(services: Services, request: Request, room: RoomId) -> Reader:
     reader = caller(request)
     if isinstance(reader, BackEnd):
         reader.require(ApiScope.DISPUTES_READ, ApiScope.ORDERS_WRITE)
-        return
+        return Reader(None, Role.SYSTEM)
     facts = await services.rooms.facts(room)
-    if facts is None or role_in_room(facts, reader.user_id, reader.role) is None:
+    role = None if facts is None else role_in_room(facts, reader.user_id, reader.role)
+    if role is None:
         raise _no_such_order()
+    return Reader(reader.user_id, role)
 
 
 def _no_such_order() -> NotFound:
@@ -283,7 +290,7 @@ def _require_small(data: Plain, field: str) -> None:
         raise TooLarge(f"{field}: more than {DETAILS_BYTES} bytes.", details={"field": field, "limit": DETAILS_BYTES})
 
 
-async def _view(services: Services, order: Order, reader: Caller) -> OrderView:
+async def _view(services: Services, order: Order, disputes: Sequence[Dispute]) -> OrderView:
     facts, state = order.facts, order.state
     return OrderView(
         order_id=facts.id,
@@ -304,22 +311,26 @@ async def _view(services: Services, order: Order, reader: Caller) -> OrderView:
             refunded=state.refunded,
         ),
         order_room=order.room,
-        disputes=await _disputes(services, order, reader),
+        disputes=[_summary(each) for each in disputes],
         dispute_eligibility=await _eligibility(services, order),
     )
 
 
-async def _disputes(services: Services, order: Order, reader: Caller) -> list[OrderDispute]:
+async def _disputes(services: Services, order: Order, reader: Caller) -> list[Dispute]:
     """Those that the reader may see. Who became a party later has no part in what others have disputed before."""
     if order.latest_dispute is None:
         return []
-    shown = []
-    for each in await services.disputes.of_order(order.facts.id):
-        if not isinstance(reader, BackEnd) and role_in_dispute(each, reader.user_id, reader.role) is None:
-            continue
-        view = OrderDispute(id=each.id, room=each.room, stage=each.stage, status=each.status, opened_at=each.opened_at)
-        shown.append(view if each.outcome is None else view.model_copy(update={"outcome": each.outcome}))
-    return shown
+    found = await services.disputes.of_order(order.facts.id)
+    if isinstance(reader, BackEnd):
+        return found
+    return [each for each in found if role_in_dispute(each, reader.user_id, reader.role) is not None]
+
+
+def _summary(dispute: Dispute) -> OrderDispute:
+    view = OrderDispute(
+        id=dispute.id, room=dispute.room, stage=dispute.stage, status=dispute.status, opened_at=dispute.opened_at
+    )
+    return view if dispute.outcome is None else view.model_copy(update={"outcome": dispute.outcome})
 
 
 async def _eligibility(services: Services, order: Order) -> DisputeEligibility:

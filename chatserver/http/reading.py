@@ -1,6 +1,6 @@
 """Who reads over HTTP and in which role, and the record of what staff have read."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from chatserver.access import BackEnd, Caller
@@ -63,8 +63,40 @@ async def record_read(
     Raises:
         Unavailable: it cannot be put on record, so it must not be told either.
     """
+    await _record(services, reader, action, [(dispute, room)], details)
+
+
+async def record_reads(
+    services: Services,
+    reader: Reader,
+    action: str,
+    disputes: Collection[Dispute],
+    *,
+    room: RoomId | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """``record_read`` of several disputes at once: a record for each, so that each one's list of looks is whole.
+
+    Args:
+        disputes: those that are shown; when there are none, one record says that somebody has looked.
+        room: where they were looked at, if not in the room of each.
+        details: as above.
+
+    Raises:
+        Unavailable: as above.
+    """
+    places = [(each.id, room or each.room) for each in disputes]
+    await _record(services, reader, action, places or [(None, room)], details)
+
+
+async def _record(
+    services: Services,
+    reader: Reader,
+    action: str,
+    places: Iterable[tuple[DisputeId | None, RoomId | None]],
+    details: Mapping[str, Any] | None,
+) -> None:
     if reader.role in STAFF and reader.id is not None:
+        now, who, role = services.clock.now(), reader.id, reader.role
         told = {name: value for name, value in (details or {}).items() if value is not None}
-        await services.audit.record(
-            AuditRecord(services.clock.now(), reader.id, reader.role, action, dispute, room, told)
-        )
+        await services.audit.record(*(AuditRecord(now, who, role, action, *place, told) for place in places))

@@ -98,15 +98,14 @@ class LiveDisputes:
     # Joining
 
     async def record_read(self, facts: RoomFacts, reader: UserId, role: Role, action: str, **details: Any) -> None:
-        """Put what a member of staff is about to be told of a dispute on record.
+        """Put what a member of staff is about to be told of a room on record.
 
         Raises:
             Unavailable: it cannot be put on record, so it must not be told either.
         """
-        dispute = dispute_of(facts)
-        if dispute is not None and role in STAFF:
+        if role in STAFF:
             told = {name: value for name, value in details.items() if value is not None}
-            record = AuditRecord(self._clock.now(), reader, role, action, dispute, facts.id, told)
+            record = AuditRecord(self._clock.now(), reader, role, action, dispute_of(facts), facts.id, told)
             await self._audit.record(record)
 
     async def known(self, live: LiveRoom) -> Dispute | None:

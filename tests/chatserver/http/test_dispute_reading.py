@@ -120,6 +120,48 @@ async def test_what_staff_read_is_on_record(buyer: Caller, backstage: Backstage,
     assert (newest["action"], newest["actor"]["role"]) == ("audit.read", "senior_agent")
 
 
+async def test_lists_and_orders_that_staff_read_are_on_record_for_each_dispute(
+    buyer: Caller, backstage: Backstage, calling: Calling
+) -> None:
+    first = await opened(buyer, backstage)
+    await backstage.close(DisputeId(first["id"]))
+    second = await opened(buyer, backstage)
+    agent = staff(backstage, calling)
+    assert len((await agent.get(DISPUTES, q=backstage.buyer, limit=10)).json()["disputes"]) == 2
+    backstage.clock.advance(1)
+    await agent.get(DISPUTES, q=backstage.buyer, status="withdrawn")
+    backstage.clock.advance(1)
+    await agent.get(f"/v1/orders/{backstage.order_id}")
+    auditor = staff(backstage, calling, Role.AUDITOR)
+    place = f"order-{backstage.order_id}"
+    for dispute, lists in ((first, 2), (second, 1)):
+        records = (await auditor.get(f"{DISPUTES}/{dispute['id']}/audit")).json()["records"]
+        assert [(each["action"], each["room"]) for each in records] == [
+            ("order.read", place),
+            *[("disputes.list", dispute["room"])] * lists,
+        ]
+        assert {each["actor"]["id"] for each in records} == {f"agent-{backstage.tag}"}
+        assert records[0]["details"] == {"order": backstage.order_id}
+        assert records[-1]["details"] == {"q": backstage.buyer, "limit": 10, "found": 2}
+
+
+async def test_a_look_that_finds_no_dispute_is_on_record_too(
+    back_end: Caller, buyer: Caller, backstage: Backstage, calling: Calling, database: Database
+) -> None:
+    agent = staff(backstage, calling)
+    await agent.get(DISPUTES, q=f"nobody-{backstage.tag}")
+    await agent.get(f"/v1/orders/{backstage.order_id}")
+    await buyer.get(f"/v1/orders/{backstage.order_id}")
+    await back_end.get(f"/v1/orders/{backstage.order_id}")
+    found = await database.collection("audit").find({"actor.id": f"agent-{backstage.tag}"}, sort=[("_id", 1)])
+    assert [(each["action"], each.get("dispute"), each.get("room"), each["details"]) for each in found] == [
+        ("disputes.list", None, None, {"q": f"nobody-{backstage.tag}", "limit": 50, "found": 0}),
+        ("order.read", None, f"order-{backstage.order_id}", {"order": backstage.order_id}),
+    ]
+    others = {"room": f"order-{backstage.order_id}", "actor.id": {"$ne": f"agent-{backstage.tag}"}}
+    assert await database.collection("audit").find(others) == []
+
+
 async def test_what_parties_and_the_back_end_read_is_not(
     buyer: Caller, seller: Caller, back_end: Caller, backstage: Backstage
 ) -> None:
@@ -128,6 +170,7 @@ async def test_what_parties_and_the_back_end_read_is_not(
         await caller.get(f"{DISPUTES}/{dispute['id']}")
         await caller.get(DISPUTES)
         await caller.get(f"/v1/rooms/{dispute['room']}/entries")
+        await caller.get(f"/v1/orders/{backstage.order_id}")
     page = await back_end.get(f"{DISPUTES}/{dispute['id']}/audit")
     assert page.json() == {"dispute": dispute["id"], "records": []}
 
@@ -173,7 +216,8 @@ async def test_what_cannot_be_put_on_record_is_not_told(buyer: Caller, backstage
     transport = httpx.ASGITransport(api, client=("127.0.0.1", 9))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         agent = Caller(client, {"Authorization": f"Bearer {backstage.token('agent-1', Role.AGENT)}"})
-        for path in (f"{DISPUTES}/{dispute['id']}", DISPUTES, f"/v1/rooms/{dispute['room']}/entries"):
+        paths = [f"{DISPUTES}/{dispute['id']}", DISPUTES, f"/v1/rooms/{dispute['room']}/entries"]
+        for path in (*paths, f"/v1/orders/{backstage.order_id}"):
             assert_problem(await agent.get(path), 503, "unavailable")
         party = Caller(client, buyer.headers)
         assert (await party.get(f"{DISPUTES}/{dispute['id']}")).status_code == 200

@@ -306,7 +306,7 @@ async def test_a_room_without_its_dispute_is_not_found(process: Process, shop: S
         await process.disputes.known(LiveRoom(facts, 0))
 
 
-async def test_only_what_staff_read_of_a_dispute_is_on_record(process: Process, shop: Shop) -> None:
+async def test_only_what_staff_read_is_on_record_in_order_rooms_too(process: Process, shop: Shop) -> None:
     dispute = await shop.opened()
     live = await process.open_room(dispute.room)
     order_room_live = await process.open_room(order_room(ORDER))
@@ -320,6 +320,8 @@ async def test_only_what_staff_read_of_a_dispute_is_on_record(process: Process, 
         (AGENT.id, "room.join", live.id, ()),
         (AGENT.id, "room.history", live.id, (("before", 7),)),
     }
+    [talk] = await shop.database.collection("audit").find({"room": order_room(ORDER)})
+    assert (talk["actor"]["id"], talk["action"], talk["details"]) == (AGENT.id, "room.join", {"after": 3})
 
 
 # Leases
