@@ -71,7 +71,8 @@ class OrderFacts:
 class OrderEvent:
     """Something that happened to an order, as reported by the marketplace. ``id`` is unique within the order.
 
-    ``data["amount"]`` of a refund is what was paid back, in minor units of the order's currency; without it, all was.
+    ``data["amount"]`` of a refund or release is the sum, in minor units of the order's currency, and ``data["key"]``
+    the key under which it was asked for. Without a sum it is all that was asked for under the key; without both, all.
 
     Raises:
         BadRequest: an id, time or data that cannot be.
@@ -142,8 +143,15 @@ _ORDER_OF_CHARGEBACKS: Final = tuple(Chargeback)
 _ORDER_OF_PAYMENTS: Final = tuple(Payment)
 
 
-def apply_event(state: OrderState, event: OrderEvent, amount: int) -> OrderState:
+def apply_event(state: OrderState, event: OrderEvent, amount: int, asked: int | None = None) -> OrderState:
     """What the state of an order of this amount is with one more event.
+
+    Args:
+        state: before it.
+        event: the event.
+        amount: the order's, in minor units.
+        asked: what a dispute of the order has asked to be paid back under the event's key and nobody has reported yet;
+            None when the key is none of theirs.
 
     Events may arrive late and in any order, so the result depends on when they happened, never on when they came: the
     first delivery, confirmation and cancellation count; of chargeback and payment the latest; of two at the same
@@ -162,7 +170,10 @@ def apply_event(state: OrderState, event: OrderEvent, amount: int) -> OrderState
             return replace(state, chargeback=chargeback, chargeback_at=at)
         return state
     if kind is OrderEventType.PAYMENT_REFUNDED:
-        state = replace(state, refunded=min(amount, state.refunded + refund(event, amount)))
+        paid = refund(event, amount if asked is None else asked)
+        if not paid:
+            return state
+        state = replace(state, refunded=min(amount, state.refunded + paid))
     payment = _PAYMENTS[kind]
     if _supersedes(_ORDER_OF_PAYMENTS, payment, at, state.payment, state.payment_at):
         return replace(state, payment=payment, payment_at=at)
@@ -180,10 +191,10 @@ def require_happened(event: OrderEvent, now: datetime) -> None:
     _require(not_ahead, "at", f"An event is at most {minutes} minutes ahead of this server's clock.")
 
 
-def refund(event: OrderEvent, amount: int) -> int:
-    """What a refund's event says was paid back of an order of this amount: all of it, when it names no sum."""
+def refund(event: OrderEvent, asked: int) -> int:
+    """What a refund's event says was paid back: all that was asked for, when it names no sum."""
     paid: int | None = event.data.get("amount")
-    return amount if paid is None else paid
+    return asked if paid is None else paid
 
 
 @dataclass(frozen=True, slots=True)

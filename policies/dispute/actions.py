@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from policies.dispute.checks import DONE_BY_SELLER, other_side
+from policies.dispute.ending import appealed_by_other
 from policies.dispute.rulings import losing_sides, to_hear
 from policies.dispute.state import Deadline, Dispute, Offer, Rule
 from policies.instant import instant
@@ -49,7 +50,8 @@ def _of_party(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:
     if not state.active:
         yield from _after_the_end(state, side, now)
         return
-    yield Action("proposal.make")
+    if state.offers_of(side) < state.terms.offers_per_side:
+        yield Action("proposal.make")
     theirs, own = state.offer_of(other_side(side)), state.offer_of(side)
     if theirs is not None and now <= theirs.expires_at:
         until, rule = theirs.expires_at, Rule.PROPOSAL_EXPIRY.value
@@ -66,7 +68,7 @@ def _of_party(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:
     between_them = state.stage is Stage.NEGOTIATION or state.status is Status.AWAITING_FULFILLMENT
     if between_them and now >= state.opened_at + state.terms.escalate_from:
         yield Action("dispute.escalate")
-    if side is Role.BUYER and not state.frozen:
+    if side is Role.BUYER and not state.frozen and not appealed_by_other(state, side):
         yield Action("dispute.close")
 
 
@@ -75,7 +77,7 @@ def _acceptable(state: Dispute, offer: Offer) -> bool:
     if offer.resolution in DONE_BY_SELLER:
         return True
     least = offer.amount if offer.resolution is Resolution.PARTIAL_REFUND else 1
-    return not state.frozen and least is not None and least <= state.refundable
+    return not state.frozen and least is not None and least <= state.disposable
 
 
 def _after_the_end(state: Dispute, side: Role, now: datetime) -> Iterator[Action]:

@@ -15,7 +15,7 @@ from policies.dispute.state import (
     Rule,
 )
 from policies.instant import read_rfc3339
-from policies.vocabulary import EntryKind, Outcome, Resolution, Stage, Status
+from policies.vocabulary import EntryKind, OrderEventType, Outcome, Resolution, Stage, Status
 
 # The end, and what undoes it
 
@@ -27,13 +27,15 @@ def _resolved(state: Dispute, entry: Fact) -> Dispute:
     else:
         closing = begin(Rule.ROOM_CLOSES, entry.at, entry.at + terms.close_after, terms)
     resolution = body.get("resolution")
+    if body["outcome"] == Outcome.CHARGEBACK:
+        state = settling.give_up(state)
     return replace(
         _ended(state, entry),
         status=Status.RESOLVED,
         outcome=Outcome(body["outcome"]),
         resolution=None if resolution is None else Resolution(resolution),
         resolved_amount=body.get("amount"),
-        deadlines=put(keep(state.deadlines, Rule.SETTLEMENT_RETRY), closing),
+        deadlines=(closing,),
     )
 
 
@@ -48,7 +50,7 @@ def _withdrawn(state: Dispute, entry: Fact) -> Dispute:
         _ended(state, entry),
         status=Status.WITHDRAWN,
         outcome=Outcome.WITHDRAWN,
-        deadlines=put(keep(state.deadlines, Rule.SETTLEMENT_RETRY), window),
+        deadlines=(window,),
     )
 
 
@@ -60,7 +62,7 @@ def _ended(state: Dispute, entry: Fact) -> Dispute:
 def _reopened(state: Dispute, entry: Fact) -> Dispute:
     terms, at = state.terms, entry.at
     deadlines: Deadlines = ()
-    state = replace(settling.void(_active_again(state)), reopened=True)
+    state = replace(settling.held_by(settling.set_aside(_active_again(state)), entry.seq), reopened=True)
     if state.stage is Stage.NEGOTIATION:
         silence = begin(Rule.NO_UPDATE, at, at + terms.update_within, terms, moved_by=entry.seq)
         deadlines = put(deadlines, silence)
@@ -107,9 +109,30 @@ def _active_again(state: Dispute) -> Dispute:
 
 def _order_updated(state: Dispute, entry: Fact) -> Dispute:
     event = entry.body["event"]
-    if event["type"].startswith("chargeback."):
-        return _newest_chargeback(state, read_rfc3339(event["at"]))
-    return settling.hear(state, event, entry.at)
+    if not event["type"].startswith("chargeback."):
+        return settling.hear(state, event, entry.at)
+    kind, at = OrderEventType(event["type"]), read_rfc3339(event["at"])
+    lost = kind is OrderEventType.CHARGEBACK_LOST and is_news(state, kind, at)
+    state = _newest_chargeback(state, at)
+    # While it is frozen or active, the entry that follows says what comes of it.
+    return _lost(state, entry) if lost and not state.frozen and not state.active else state
+
+
+def is_news(state: Dispute, kind: OrderEventType, at: datetime) -> bool:
+    """Events may come late and in any order; one that is older than what is known changes nothing."""
+    known = state.chargeback_at
+    if known is None:
+        return True
+    return at > known if kind is OrderEventType.CHARGEBACK_OPENED else at >= known
+
+
+def _lost(state: Dispute, entry: Fact) -> Dispute:
+    """The bank has taken the money after the end: nothing is asked for any more, nor can anything undo the end."""
+    state = settling.give_up(state)
+    if state.closed:
+        return state
+    closing = begin(Rule.ROOM_CLOSES, entry.at, entry.at + state.terms.close_after, state.terms, moved_by=entry.seq)
+    return replace(state, deadlines=(closing,))
 
 
 def _newest_chargeback(state: Dispute, at: datetime) -> Dispute:
@@ -131,9 +154,7 @@ def _unfrozen(state: Dispute, entry: Fact) -> Dispute:
     state = replace(state, frozen=False, frozen_at=None, attend_by=attend_by)
     if entry.body["result"] == "won" or state.active:
         return state
-    state = settling.give_up(state)
-    closing = begin(Rule.ROOM_CLOSES, entry.at, entry.at + state.terms.close_after, state.terms, moved_by=entry.seq)
-    return replace(state, deadlines=(closing,))
+    return _lost(state, entry)
 
 
 def _approaching(state: Dispute, entry: Fact) -> Dispute:

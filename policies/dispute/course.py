@@ -13,6 +13,7 @@ from policies.dispute.state import (
     Agent,
     Dispute,
     Escalation,
+    Evidence,
     EvidenceRequest,
     Fulfillment,
     Offer,
@@ -53,8 +54,16 @@ def _attended(state: Dispute, entry: Fact) -> Dispute:
 def _evidence_added(state: Dispute, entry: Fact) -> Dispute:
     side = entry.author.role
     kind = EvidenceKind(entry.body["kind"])
+    if (added := entry.body.get("evidence")) is not None:
+        state = replace(state, evidence=(*state.evidence, Evidence(added, side, entry.seq)))
     waiting = (each for each in state.requests if each.of is side and not each.met)
     return requests_met(state, frozenset(each.seq for each in waiting if not each.kinds or kind in each.kinds))
+
+
+def _evidence_withdrawn(state: Dispute, entry: Fact) -> Dispute:
+    gone = entry.body.get("evidence")
+    evidence = tuple(replace(each, withdrawn=True) if each.id == gone else each for each in state.evidence)
+    return replace(state, evidence=evidence)
 
 
 def requests_met(state: Dispute, met: frozenset[Seq]) -> Dispute:
@@ -80,7 +89,10 @@ def _proposal_made(state: Dispute, entry: Fact) -> Dispute:
     deadlines = state.deadlines if old is None else drop(state.deadlines, [Rule.PROPOSAL_EXPIRY], old.seq)
     expiry = begin(Rule.PROPOSAL_EXPIRY, entry.at, offer.expires_at, state.terms, of=entry.seq)
     offers = (*(each for each in state.offers if each is not old), offer)
-    return replace(state, offers=offers, deadlines=put(deadlines, expiry))
+    state = replace(state, offers=offers, deadlines=put(deadlines, expiry))
+    if side is Role.BUYER:
+        return replace(state, buyer_offers=state.buyer_offers + 1)
+    return replace(state, seller_offers=state.seller_offers + 1)
 
 
 def _proposal_gone(state: Dispute, entry: Fact) -> Dispute:
@@ -181,6 +193,7 @@ CHANGES: Final[Mapping[EntryKind, Callable[[Dispute, Fact], Dispute]]] = {
     EntryKind.MESSAGE: _message,
     EntryKind.DISPUTE_ATTENDED: _attended,
     EntryKind.EVIDENCE_ADDED: _evidence_added,
+    EntryKind.EVIDENCE_WITHDRAWN: _evidence_withdrawn,
     EntryKind.PROPOSAL_MADE: _proposal_made,
     EntryKind.PROPOSAL_ACCEPTED: _proposal_accepted,
     EntryKind.PROPOSAL_REJECTED: _proposal_gone,

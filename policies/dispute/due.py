@@ -51,9 +51,11 @@ def _close_room(plan: Plan, deadline: Deadline) -> None:
 
 def _ask_again(plan: Plan, deadline: Deadline) -> None:
     seq = _subject(deadline)
-    [settlement] = [each for each in plan.state.settlements if each.seq == seq]
-    attempt = settlement.attempts + 1
-    body = {"notice": "payment_asked_again", "entry": seq, "key": settlement.key, "attempt": attempt}
+    hold = plan.state.hold
+    requests = [*plan.state.settlements, *(() if hold is None else (hold,))]
+    [request] = [each for each in requests if each.seq == seq]
+    attempt = request.attempts + 1
+    body = {"notice": "payment_asked_again", "entry": seq, "key": request.key, "attempt": attempt}
     plan.follow(f"payment_asked_again:{seq}:{attempt}", EntryKind.NOTICE, body)
 
 

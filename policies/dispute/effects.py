@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from policies.dispute.fact import Fact
-from policies.dispute.state import Dispute, Settlement
+from policies.dispute.state import Dispute, Hold, Settlement
 from policies.instant import rfc3339
 from policies.vocabulary import EntryKind, WebhookType
 
@@ -31,10 +31,12 @@ _TOLD: Final = {
     EntryKind.DECISION_ISSUED: WebhookType.DECISION_ISSUED,
     EntryKind.APPEAL_FILED: WebhookType.APPEAL_FILED,
 }
-_HELD_AT: Final = frozenset({EntryKind.DISPUTE_OPENED, EntryKind.DISPUTE_REOPENED})
-_IN_DATA_ALREADY: Final = frozenset({"dispute", "order_id", "order_room", "staff_room", "policy", "checklist"})
+_IN_DATA_ALREADY: Final = frozenset(
+    {"dispute", "order_id", "order_room", "staff_room", "policy", "checklist", "before"}
+)
 """Of the opening: what every event says anyway, or what is of no use outside."""
 
+_OF_ORDER_INSIDE: Final = frozenset({"asked", "version"})
 _RENAMED: Final = {"by": "act", "at": "charged_back_at"}
 """What a body says under a name that every event uses for who did it, and for when."""
 
@@ -50,15 +52,23 @@ def told(before: Dispute | None, entry: Fact, after: Dispute) -> list[WebhookEve
     events = []
     if entry.kind in _TOLD:
         body = {_RENAMED.get(name, name): value for name, value in entry.body.items() if name not in _IN_DATA_ALREADY}
+        if "order" in body:
+            body["order"] = {name: value for name, value in body["order"].items() if name not in _OF_ORDER_INSIDE}
         by = {"id": entry.author.id, "role": entry.author.role.value}
         events.append(WebhookEvent(_TOLD[entry.kind], {**_common(entry, after), "by": by, **body}))
-    if entry.kind in _HELD_AT:
-        key = f"{after.id}:{entry.seq}:hold"
-        events.append(WebhookEvent(WebhookType.PAYMENT_HOLD_REQUESTED, _money(entry, after, after.refundable, key, 1)))
+    events.extend(_held(entry, after, None if before is None else before.hold))
     known = {} if before is None else {each.seq: each for each in before.settlements}
     for settlement in after.settlements:
         events.extend(_asked(entry, after, known.get(settlement.seq), settlement))
     return events
+
+
+def _held(entry: Fact, after: Dispute, before: Hold | None) -> Iterator[WebhookEvent]:
+    hold = after.hold
+    if hold is None or (before is not None and (before.key, before.attempts) == (hold.key, hold.attempts)):
+        return
+    data = _money(entry, after, hold.amount, hold.key, hold.attempts)
+    yield WebhookEvent(WebhookType.PAYMENT_HOLD_REQUESTED, data)
 
 
 def _asked(entry: Fact, after: Dispute, before: Settlement | None, settlement: Settlement) -> Iterator[WebhookEvent]:
@@ -67,10 +77,10 @@ def _asked(entry: Fact, after: Dispute, before: Settlement | None, settlement: S
         return
     first = before is None or before.attempts == 0
     attempt = settlement.attempts
-    if settlement.refund and (first or (before is not None and before.refund_failed)):
+    if settlement.refund and (first or (before is not None and before.refund_again)):
         data = _money(entry, after, settlement.refund, settlement.key, attempt)
         yield WebhookEvent(WebhookType.PAYMENT_REFUND_REQUESTED, data)
-    if settlement.release and (first or (before is not None and before.release_failed)):
+    if settlement.release and (first or (before is not None and before.release_again)):
         data = _money(entry, after, settlement.release, settlement.release_key, attempt)
         yield WebhookEvent(WebhookType.PAYMENT_RELEASE_REQUESTED, data)
 

@@ -5,8 +5,8 @@ from typing import Any
 from policies.dispute import checks
 from policies.dispute.commands import Close, Reopen
 from policies.dispute.plan import Plan
-from policies.dispute.settling import settlement_body
-from policies.dispute.state import Rule
+from policies.dispute.settling import division
+from policies.dispute.state import Dispute, Rule
 from policies.errors import Forbidden
 from policies.instant import rfc3339
 from policies.vocabulary import EntryKind, Outcome, Resolution, Role, Seq, Status
@@ -17,7 +17,8 @@ def resolve(
 ) -> None:
     """Write the end that entry ``entry`` brought, and ask for the money unless it has to wait until the end is final.
 
-    ``amount`` goes back to the buyer. A chargeback moves no money: the bank has.
+    ``amount`` is what the buyer gets back by this dispute in all, the seller the rest: asked for is what they were not
+    asked to get before. A chargeback moves no money: the bank has.
     """
     state = plan.state
     body: dict[str, Any] = {"outcome": outcome.value, "cause": cause, "entry": entry}
@@ -27,9 +28,7 @@ def resolve(
     if outcome is not Outcome.CHARGEBACK:
         final = cause != "decision" or (state.decision is not None and state.decision.final)
         deferred = state.terms.settle == "when_final" and not final
-        settlement = settlement_body(state, plan.next_seq, amount or 0, deferred=deferred)
-        if settlement is not None:
-            body["settlement"] = settlement
+        body |= division(state, plan.next_seq, amount or 0, deferred=deferred)
     plan.follow(f"resolved:{entry}", EntryKind.DISPUTE_RESOLVED, body)
 
 
@@ -39,15 +38,20 @@ def close(plan: Plan, command: Close) -> None:
         raise Forbidden("Only the buyer can close a dispute.")
     checks.require_active(state)
     checks.require_unfrozen(state)
+    if appealed_by_other(state, Role.BUYER):
+        checks.refuse("appeal_pending", "The seller has appealed; another agent has to decide about that first.")
     body: dict[str, Any] = {"reason": checks.text(command.reason, state.terms.note_chars, "reason")}
     final = state.reopened
     if not final:
         body["reopen_until"] = rfc3339(plan.now + state.terms.reopen_within)
     deferred = state.terms.settle == "when_final" and not final
-    settlement = settlement_body(state, plan.next_seq, 0, deferred=deferred)
-    if settlement is not None:
-        body["settlement"] = settlement
+    body |= division(state, plan.next_seq, None, deferred=deferred)
     plan.write(command.author, command.command_id, EntryKind.DISPUTE_WITHDRAWN, body)
+
+
+def appealed_by_other(state: Dispute, side: Role) -> bool:
+    """Whether the other side's appeal is undecided."""
+    return state.active and state.appeal is not None and state.appeal.side is not side
 
 
 def reopen(plan: Plan, command: Reopen) -> None:

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from policies.dispute.commands import ReportEvent
+from policies.dispute.conclusion import is_news
 from policies.dispute.ending import resolve
+from policies.dispute.offers import match_equal
 from policies.dispute.plan import Plan
-from policies.dispute.settling import answers
+from policies.dispute.settling import answers, awaits_payment
 from policies.dispute.state import PAUSED_WHILE_FROZEN, Dispute
 from policies.instant import rfc3339
 from policies.order import OrderEvent
@@ -23,10 +25,10 @@ _CHARGEBACKS: Final = frozenset(
 
 def report(plan: Plan, command: ReportEvent) -> None:
     state, event = plan.state, command.event
-    if state.closed and not answers(state, event.type, event.data.get("key")):
+    if state.closed and not _still_matters(state, event):
         return  # the order room has it; here nobody could read it any more
     plan.write(command.author, command.command_id, EntryKind.ORDER_UPDATED, {"event": event_body(event)})
-    if event.type in _CHARGEBACKS and _is_news(state, event):
+    if event.type in _CHARGEBACKS and is_news(state, event.type, event.at):
         _chargeback(plan, event)
 
 
@@ -35,12 +37,9 @@ def event_body(event: OrderEvent) -> dict[str, Any]:
     return {"id": event.id, "type": event.type.value, "at": rfc3339(event.at), "data": dict(event.data)}
 
 
-def _is_news(state: Dispute, event: OrderEvent) -> bool:
-    """Events may come late and in any order; one that is older than what is known changes nothing."""
-    known = state.chargeback_at
-    if known is None:
-        return True
-    return event.at > known if event.type is OrderEventType.CHARGEBACK_OPENED else event.at >= known
+def _still_matters(state: Dispute, event: OrderEvent) -> bool:
+    """Whether an event changes what is asked for after the room was closed."""
+    return answers(state, event.type, event.data) or (event.type in _CHARGEBACKS and awaits_payment(state))
 
 
 def _chargeback(plan: Plan, event: OrderEvent) -> None:
@@ -54,6 +53,8 @@ def _chargeback(plan: Plan, event: OrderEvent) -> None:
         plan.follow(f"unfrozen:{event.id}", EntryKind.DISPUTE_UNFROZEN, {"event": event.id, "result": result})
         if result == "won":
             _go_on(plan, frozen_at)
+            if plan.state.active:
+                match_equal(plan)
     if event.type is OrderEventType.CHARGEBACK_LOST and plan.state.active:
         resolve(plan, "chargeback", plan.state.seq, Outcome.CHARGEBACK, None)
 

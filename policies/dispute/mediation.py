@@ -69,11 +69,11 @@ def join(plan: Plan, command: JoinAsAgent) -> None:
 
 
 def leave(plan: Plan, command: LeaveAsAgent) -> None:
+    """The parties are not told why: the reason is for the staff log, where whoever takes the command notes it."""
     state, author = plan.state, command.author
     checks.require_claimed(state, author)
+    checks.optional_text(command.reason, state.terms.note_chars, "reason")
     body: dict[str, Any] = {"agent": author.id, "cause": "recused" if command.recuse else "left"}
-    if reason := checks.optional_text(command.reason, state.terms.note_chars, "reason"):
-        body["reason"] = reason
     plan.write(author, command.command_id, EntryKind.AGENT_LEFT, body)
 
 

@@ -32,8 +32,11 @@ def make(plan: Plan, command: MakeProposal) -> None:
         raise BadRequest(message, details={"field": "resolution"})
     order = state.order
     checks.require_currency(command.currency, order.currency)
+    made, most = state.offers_of(side), state.terms.offers_per_side
+    if made >= most:
+        checks.refuse("offer_limit", "You have made as many offers as one side can make in a dispute.", limit=most)
     amount = checks.paid_back(
-        command.resolution, command.amount, paid=order.amount, left=state.refundable, currency=order.currency
+        command.resolution, command.amount, paid=order.amount, left=state.disposable, currency=order.currency
     )
     note = checks.optional_text(command.note, state.terms.note_chars, "note")
     body: dict[str, Any] = {
@@ -48,16 +51,35 @@ def make(plan: Plan, command: MakeProposal) -> None:
         body["supersedes"] = old.seq
     seq = plan.write(author, command.command_id, EntryKind.PROPOSAL_MADE, body)
     plan.attended(author, "proposal", seq)
-    theirs = state.offer_of(checks.other_side(side))
-    if theirs is None or theirs.resolution is not command.resolution:
+    match_equal(plan)
+
+
+def match_equal(plan: Plan) -> None:
+    """Two pending offers of the same are an agreement; about money, not before the bank has decided."""
+    state = plan.state
+    buyers, sellers = state.offer_of(Role.BUYER), state.offer_of(Role.SELLER)
+    if buyers is None or sellers is None or not _equal(buyers, sellers):
         return
-    if theirs.amount != amount and theirs.resolution is not Resolution.FULL_REFUND:  # that is whatever is left
-        return
-    if state.frozen and amount is not None:
-        return  # both stay pending until the bank has decided
-    matched = {"proposal": theirs.seq, "matched": seq, **_agreed(state, theirs, amount)}
-    accepted = plan.follow(f"matched:{theirs.seq}", EntryKind.PROPOSAL_ACCEPTED, matched)
-    _agree(plan, theirs, accepted, amount)
+    amount = None
+    if buyers.resolution not in checks.DONE_BY_SELLER:
+        if state.frozen:
+            return  # both stay pending
+        amount = state.disposable if buyers.resolution is Resolution.FULL_REFUND else buyers.amount
+        if not amount or amount > state.disposable:
+            return
+    first, second = sorted((buyers, sellers), key=lambda offer: offer.seq)
+    matched = {"proposal": first.seq, "matched": second.seq, **_agreed(state, first, amount)}
+    accepted = plan.follow(f"matched:{first.seq}", EntryKind.PROPOSAL_ACCEPTED, matched)
+    _agree(plan, first, accepted, amount)
+
+
+def _equal(one: Offer, other: Offer) -> bool:
+    """Of a full refund, the sum is whatever is left; of what the seller has to do, the notes say what it is."""
+    if one.resolution is not other.resolution:
+        return False
+    if one.resolution in checks.DONE_BY_SELLER:
+        return one.note.strip() == other.note.strip()
+    return one.resolution is Resolution.FULL_REFUND or one.amount == other.amount
 
 
 def accept(plan: Plan, command: AcceptProposal) -> None:
@@ -75,7 +97,7 @@ def accept(plan: Plan, command: AcceptProposal) -> None:
             offer.resolution,
             offer.amount if offer.resolution is Resolution.PARTIAL_REFUND else None,
             paid=state.order.amount,
-            left=state.refundable,
+            left=state.disposable,
             currency=state.order.currency,
         )
     body = {"proposal": offer.seq, **_agreed(state, offer, amount)}

@@ -11,11 +11,12 @@ from policies.dispute.commands import Asked
 from policies.dispute.deadlines import begin, put
 from policies.dispute.fact import Fact
 from policies.dispute.policy import Checklist, Policy, Terms
-from policies.dispute.state import Dispute, OrderSnapshot, Rule
+from policies.dispute.settling import held_by, owed
+from policies.dispute.state import Carried, Dispute, OrderSnapshot, Rule
 from policies.entry import Draft
 from policies.errors import BadRequest, Forbidden
 from policies.instant import instant, read_rfc3339, rfc3339
-from policies.order import Chargeback, OrderFacts, OrderState
+from policies.order import Chargeback, OrderFacts, OrderState, Payment
 from policies.room import SYSTEM, Party, dispute_room, order_room, staff_room
 from policies.vocabulary import (
     CommandId,
@@ -62,7 +63,9 @@ _MESSAGES: Final = {
     "charged_back": "The bank has taken this payment back already.",
     "already_refunded": "Everything that was paid has been paid back already.",
     "too_early": "It is too early to open a dispute; please talk to the seller first.",
-    "appealable": "The last decision about this order may still be appealed.",
+    "decided": "Support has decided about this order; there is no further dispute about it.",
+    "too_many_disputes": "There have been as many disputes about this order as there can be.",
+    "settlement_waits": "The money of the last dispute about this order is not asked for yet.",
     "window_passed": "The time to open a dispute after confirmed delivery is over; please talk to the seller.",
 }
 
@@ -72,8 +75,8 @@ def eligibility(
 ) -> Eligibility:
     """Whether the buyer of an order may open a dispute now. That none is active is not looked at here.
 
-    ``earlier`` is the order's latest dispute so far. While its decision may be appealed, a new one has to wait: whoever
-    lost has their time, and an order has one active dispute.
+    ``earlier`` is the order's latest dispute so far. What support has decided stays decided. While the money of its end
+    waits until that is final, a new one has to wait too.
     """
     now = instant(now)
     if order_state.canceled_at is not None:
@@ -82,9 +85,8 @@ def eligibility(
         return Eligibility(False, "charged_back", fallback=ORDER_ROOM)
     if facts.amount and order_state.refunded + _asked(earlier) >= facts.amount:
         return Eligibility(False, "already_refunded", fallback=ORDER_ROOM)
-    window = None if earlier is None else earlier.deadline(Rule.APPEAL_WINDOW)
-    if earlier is not None and window is not None and not (earlier.runs(window) and now > window.due_at):
-        return Eligibility(False, "appealable", opens_at=window.due_at, fallback=ORDER_ROOM)
+    if earlier is not None and (refused := _after(earlier, policy, now)) is not None:
+        return refused
     opens_at = facts.placed_at + policy.opening.not_before
     if now < opens_at:
         return Eligibility(False, "too_early", opens_at=opens_at, fallback=ORDER_ROOM)
@@ -95,6 +97,19 @@ def eligibility(
     if now > closes_at:
         return Eligibility(False, "window_passed", closes_at=closes_at, fallback=ORDER_ROOM)
     return Eligibility(True, closes_at=closes_at)
+
+
+def _after(earlier: Dispute, policy: Policy, now: datetime) -> Eligibility | None:
+    """Why there can be no dispute after an earlier one; None when there can."""
+    if earlier.decision is not None and earlier.outcome is earlier.decision.outcome:
+        return Eligibility(False, "decided", fallback=ORDER_ROOM)
+    if earlier.number >= policy.opening.disputes_per_order:
+        return Eligibility(False, "too_many_disputes", fallback=ORDER_ROOM)
+    window = earlier.deadline(Rule.REOPEN_WINDOW)
+    waits = earlier.settlement is not None and not earlier.settlement.attempts
+    if waits and window is not None and not (earlier.runs(window) and now > window.due_at):
+        return Eligibility(False, "settlement_waits", opens_at=window.due_at, fallback=ORDER_ROOM)
+    return None
 
 
 def open_dispute(
@@ -117,7 +132,7 @@ def open_dispute(
         policy: the one in force, of which the terms and the checklist are pinned.
         now: when.
         talked: whether the buyer has written in the order room; if not, they are nudged, never blocked.
-        earlier: the order's latest dispute so far. What it asked to be paid back is not there to be asked for again.
+        earlier: the order's latest dispute so far. What it asked for is not there to be asked for again.
         version: of the order, as it is kept; pinned, so that an event which is part of it is not counted once more.
 
     Raises:
@@ -139,7 +154,7 @@ def open_dispute(
             closes_at=allowed.closes_at,
             fallback=allowed.fallback,
         )
-    body = _body(facts, order_state, command, policy, _asked(earlier))
+    body = _body(facts, order_state, command, policy, earlier)
     if version:
         body["order"]["version"] = version
     drafts = [Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, body)]
@@ -155,12 +170,13 @@ def open_dispute(
 
 
 def _asked(earlier: Dispute | None) -> int:
-    return 0 if earlier is None else earlier.asked
+    return 0 if earlier is None else sum(each.refund for each in owed(earlier))
 
 
 def _body(
-    facts: OrderFacts, order_state: OrderState, command: OpenDispute, policy: Policy, asked: int
+    facts: OrderFacts, order_state: OrderState, command: OpenDispute, policy: Policy, earlier: Dispute | None
 ) -> dict[str, Any]:
+    asked = _asked(earlier)
     description = checks.text(command.description, policy.opening.description_chars, "description")
     if command.desired_resolution not in checks.OFFERED:
         message = "Ask for a fix, a replacement, a partial or a full refund."
@@ -200,18 +216,34 @@ def _body(
         body["amount"] = amount
     if asked:
         order["asked"] = asked
+    if before := _before(order_state, earlier):
+        body["before"] = before
     return body
+
+
+def _before(order_state: OrderState, earlier: Dispute | None) -> dict[str, Any]:
+    """What has happened to the order that the rules of money have to know."""
+    before: dict[str, Any] = {}
+    if order_state.payment is Payment.HELD:
+        before["held"] = True
+    if order_state.chargeback_at is not None:
+        before["chargeback_at"] = rfc3339(order_state.chargeback_at)
+    if earlier is not None:
+        before["disputes"] = earlier.number
+        if requests := [{"key": each.key, "refund": each.refund, "release": each.release} for each in owed(earlier)]:
+            before["requests"] = requests
+    return before
 
 
 def begin_dispute(entry: Fact) -> Dispute:
     """The state after ``dispute.opened``, the first entry of a dispute's room."""
     body, at = entry.body, entry.at
     dispute, terms = DisputeId(body["dispute"]), Terms.model_validate(body["policy"]["terms"])
-    order = _read_order(body)
+    order, before = _read_order(body), body.get("before", {})
     attend_by = at + terms.attend_within
     deadlines = put((), begin(Rule.SELLER_ATTEND, at, attend_by, terms))
     deadlines = put(deadlines, begin(Rule.NO_UPDATE, at, at + terms.update_within, terms))
-    return Dispute(
+    opened = Dispute(
         id=dispute,
         room=dispute_room(dispute),
         seq=entry.seq,
@@ -234,8 +266,20 @@ def begin_dispute(entry: Fact) -> Dispute:
         heard=frozenset({Role.BUYER}),
         seen=(fingerprint(body["description"]),),
         refunded=order.refunded,
-        asked_earlier=body["order"].get("asked", 0),
+        held=before.get("held", False),
+        chargeback_at=_read_time(before, "chargeback_at"),
+        carried=_read_carried(body),
+        number=before.get("disputes", 0) + 1,
     )
+    return held_by(opened, entry.seq)
+
+
+def _read_carried(body: Mapping[str, Any]) -> tuple[Carried, ...]:
+    if "before" in body:
+        requests = body["before"].get("requests", ())
+        return tuple(Carried(each["key"], each["refund"], each["release"]) for each in requests)
+    asked = body["order"].get("asked", 0)  # rooms that were opened before keys and releases were carried
+    return (Carried("", asked, 0),) if asked else ()
 
 
 def _read_order(body: Mapping[str, Any]) -> OrderSnapshot:

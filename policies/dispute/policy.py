@@ -49,6 +49,7 @@ class Opening(Part):
         description="How long after confirmed delivery, by the seller's trust level.",
     )
     description_chars: int = Field(4000, ge=1, le=20_000, description="Longest description.")
+    disputes_per_order: int = Field(5, ge=1, le=100, description="Disputes of one order, one after another.")
 
 
 class Terms(Part):
@@ -93,6 +94,7 @@ class Terms(Part):
         description="Ask for the money with the decision, or when it can no longer be appealed or reopened.",
     )
     note_chars: int = Field(2000, ge=1, le=4000, description="Longest note, reason or statement.")
+    offers_per_side: int = Field(50, ge=1, le=1000, description="Offers that one side may make in a dispute.")
     pending_requests: int = Field(10, ge=1, le=100, description="Evidence requests that may be open at once.")
 
 

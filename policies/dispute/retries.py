@@ -81,8 +81,8 @@ def _said_by_staff(command: Command | OpenDispute) -> tuple[EntryKind | None, di
     match command:
         case commands.JoinAsAgent():
             return EntryKind.AGENT_JOINED, {}
-        case commands.LeaveAsAgent(recuse=recuse, reason=reason):
-            return EntryKind.AGENT_LEFT, {"cause": "recused" if recuse else "left", "reason": reason or None}
+        case commands.LeaveAsAgent(recuse=recuse):
+            return EntryKind.AGENT_LEFT, {"cause": "recused" if recuse else "left"}
         case commands.RequestEvidence(of=side, what=what, kinds=kinds):
             asked = list(dict.fromkeys(kind.value for kind in kinds))
             return EntryKind.EVIDENCE_REQUESTED, {"of": side.value, "what": what, "kinds": asked or None}

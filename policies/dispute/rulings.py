@@ -8,15 +8,22 @@ from policies.dispute.commands import Decide, FileAppeal, Recommend
 from policies.dispute.ending import resolve
 from policies.dispute.mediation import give_up_claim_of
 from policies.dispute.plan import Plan
-from policies.dispute.settling import settlement_body
-from policies.dispute.state import Dispute, Rule, Ruling
+from policies.dispute.state import Dispute, Evidence, Rule, Ruling
 from policies.entry import Author, Draft
 from policies.errors import BadRequest
 from policies.instant import rfc3339
-from policies.vocabulary import EntryKind, Outcome, Role, Stage, Status, Visibility
+from policies.vocabulary import EntryKind, Outcome, Resolution, Role, Stage, Status, Visibility
 
 RULED: Final = frozenset({Outcome.BUYER_FAVOR, Outcome.SELLER_FAVOR, Outcome.COMPROMISE})
 """What an agent may decide on."""
+FITTING: Final = {
+    Outcome.BUYER_FAVOR: frozenset(Resolution) - {Resolution.RELEASE_TO_SELLER},
+    Outcome.SELLER_FAVOR: frozenset({Resolution.RELEASE_TO_SELLER}),
+    Outcome.COMPROMISE: frozenset(
+        {Resolution.PARTIAL_REFUND, Resolution.SPLIT, Resolution.DELIVERY_FIX, Resolution.REPLACEMENT}
+    ),
+}
+"""The resolutions that do not contradict an outcome: who may appeal follows from it."""
 
 
 def recommend(plan: Plan, command: Recommend) -> None:
@@ -63,12 +70,24 @@ def appeal(plan: Plan, command: FileAppeal) -> None:
         checks.refuse("losing_party", "Only the side that the decision went against can appeal.")
     reason = checks.text(command.reason, state.terms.note_chars, "reason")
     evidence = checks.evidence_ids(command.evidence)
-    if not set(evidence) - set(decision.evidence):
-        checks.refuse("new_evidence_required", "An appeal needs evidence that the decision did not cite.")
+    if not any(_is_new(each, side, decision) for each in state.evidence if each.id in evidence):
+        checks.refuse("new_evidence_required", "An appeal needs evidence that you have added since the decision.")
+    _require_evidence_of(state, evidence)
     answer_by = plan.now + state.terms.appeal_answer_within
     body = {"reason": reason, "evidence": evidence, "answer_by": rfc3339(answer_by)}
     plan.write(author, command.command_id, EntryKind.APPEAL_FILED, body)
     give_up_claim_of(plan, decision.agent, "appealed")
+
+
+def _is_new(evidence: Evidence, side: Role, decision: Ruling) -> bool:
+    return evidence.side is side and evidence.seq > decision.seq and not evidence.withdrawn
+
+
+def _require_evidence_of(state: Dispute, cited: list[str]) -> None:
+    known = {each.id for each in state.evidence}
+    if unknown := [each for each in cited if each not in known]:
+        message = "Only evidence that was added in this room can be named."
+        raise BadRequest(message, details={"field": "evidence", "unknown": unknown})
 
 
 def losing_sides(outcome: Outcome) -> frozenset[Role]:
@@ -103,14 +122,19 @@ def _require_heard(state: Dispute, now: datetime) -> None:
 
 
 def _ruling(state: Dispute, command: Recommend | Decide) -> tuple[dict[str, Any], int | None]:
-    """The body of a ruling, and what it pays back."""
+    """The body of a ruling, and what the buyer gets back by it: in all, also what an earlier one asked for already."""
     if command.outcome not in RULED:
         message = "Decide in favour of the buyer, of the seller, or on a compromise."
         raise BadRequest(message, details={"field": "outcome"})
+    if command.resolution not in FITTING[command.outcome]:
+        message = "This resolution contradicts the outcome."
+        raise BadRequest(message, details={"field": "resolution"})
     order = state.order
     amount = checks.paid_back(
-        command.resolution, command.amount, paid=order.amount, left=state.refundable, currency=order.currency
+        command.resolution, command.amount, paid=order.amount, left=state.disposable, currency=order.currency
     )
+    evidence = checks.evidence_ids(command.evidence)
+    _require_evidence_of(state, evidence)
     body: dict[str, Any] = {
         "outcome": command.outcome.value,
         "resolution": command.resolution.value,
@@ -119,18 +143,21 @@ def _ruling(state: Dispute, command: Recommend | Decide) -> tuple[dict[str, Any]
             command.reason_codes, checks.REASON_CODES, checks.REASON_CODE_CHARS, "reason_codes", least=1
         ),
         "statement": checks.text(command.statement, state.terms.note_chars, "statement"),
-        "evidence": checks.evidence_ids(command.evidence),
+        "evidence": evidence,
     }
     return body, amount
 
 
 def _require_second_person(state: Dispute, author: Author, command: Decide, amount: int | None) -> None:
-    """A decision that moves much money needs another agent's recommendation of the same."""
+    """A decision about much money needs the recommendation of the same by another agent, who may have the case. What
+    counts is the larger of what the buyer gets and what the seller gets, whatever of it was asked for before."""
     limit = state.terms.second_person_above.get(state.order.currency)
-    if limit is None or _moved(state, amount) <= limit:
+    refund = amount or 0
+    if limit is None or max(refund, state.disposable - refund) <= limit:
         return
     said = state.recommendation
-    if said is not None and said.agent != author.id and _equal(said, command, amount):
+    others = {author.id, *state.recused}
+    if said is not None and said.agent not in others and _equal(said, command, amount):
         return
     message = "A decision about this much money needs an equal recommendation by another agent first."
     checks.refuse("second_person", message, limit=limit, currency=state.order.currency)
@@ -138,11 +165,3 @@ def _require_second_person(state: Dispute, author: Author, command: Decide, amou
 
 def _equal(said: Ruling, command: Decide, amount: int | None) -> bool:
     return (said.outcome, said.resolution, said.amount) == (command.outcome, command.resolution, amount)
-
-
-def _moved(state: Dispute, amount: int | None) -> int:
-    """What a decision moves: what goes back to the buyer, or what is released when nothing does."""
-    if amount:
-        return amount
-    settlement = settlement_body(state, state.seq, 0, deferred=False)
-    return 0 if settlement is None else int(settlement["release"])

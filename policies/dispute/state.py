@@ -174,13 +174,45 @@ class Appeal:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """A piece of evidence that was added in the room by entry ``seq``. ``side``: the role of whoever added it."""
+
+    id: str
+    side: Role
+    seq: Seq
+    withdrawn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What the marketplace was asked to hold by entry ``seq``, in minor units."""
+
+    seq: Seq
+    key: str
+    amount: int
+    attempts: int = 1
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What an earlier dispute of the order asked for under the key of its settlement, in minor units: of the refund
+    what was not reported as paid, of the release all of it; less what was to be taken back since."""
+
+    key: str
+    refund: int
+    release: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
     """The money that the end of the dispute asks the marketplace to move. This server never moves any.
 
     ``refund`` goes to the buyer and ``release`` to the seller, in minor units; either may be 0. ``key`` is the
     idempotency key of the refund's request; ``release_key`` that of the release's. ``seq`` is the entry that ended the
-    dispute. ``*_done`` and ``*_failed`` say what order events reported. ``attempts`` counts how often it was asked
-    for: 0 while it waits until the end is final.
+    dispute. ``attempts`` counts how often it was asked for: 0 while it waits until the end is final. ``*_paid`` and
+    ``*_failed`` say what order events reported. ``*_reversal`` is what this end tells the marketplace to take back of
+    what was asked for before; ``*_taken`` what a later end told it to take back of this settlement.
     """
 
     seq: Seq
@@ -188,21 +220,52 @@ class Settlement:
     refund: int
     release: int
     attempts: int = 1
-    refund_done: bool = False
-    release_done: bool = False
+    refund_paid: int = 0
+    release_paid: int = 0
     refund_failed: bool = False
     release_failed: bool = False
+    refund_reversal: int = 0
+    release_reversal: int = 0
+    refund_taken: int = 0
+    release_taken: int = 0
 
     @property
     def release_key(self) -> str:
         return f"{self.key}:release"
 
     @property
+    def refund_done(self) -> bool:
+        """Whether all of the refund was reported as paid."""
+        return 0 < self.refund <= self.refund_paid
+
+    @property
+    def release_done(self) -> bool:
+        return 0 < self.release <= self.release_paid
+
+    @property
+    def buyer_gets(self) -> int:
+        """What of the refund stands."""
+        return max(0, self.refund - self.refund_taken)
+
+    @property
+    def seller_gets(self) -> int:
+        return max(0, self.release - self.release_taken)
+
+    @property
+    def refund_again(self) -> bool:
+        """Whether the refund failed and is to be asked for again: not what a later end has taken back some of."""
+        return self.refund_failed and not self.refund_taken
+
+    @property
+    def release_again(self) -> bool:
+        return self.release_failed and not self.release_taken
+
+    @property
     def status(self) -> SettlementStatus:
-        """Never done before every part of it was reported done."""
+        """Never done before all of what was asked for was reported."""
         if self.refund_failed or self.release_failed:
             return SettlementStatus.FAILED
-        if (self.refund and not self.refund_done) or (self.release and not self.release_done):
+        if self.refund_paid < self.refund or self.release_paid < self.release:
             return SettlementStatus.PENDING
         return SettlementStatus.DONE
 
@@ -214,9 +277,12 @@ class Dispute:
     ``offers`` are the pending ones, at most one of each side. ``heard`` holds the sides that have acted for real.
     ``seen`` are digests of the texts so far, kept until the seller attended, so that a repeated text does not count.
     ``recused`` agents may not claim the case again. ``attend_by`` is until when the seller may take to be heard.
-    ``chargeback_at`` is when the latest chargeback event known here happened. ``earlier`` are settlements of ends that
-    an appeal has undone, whose money was asked for already. ``closed``: the room is read-only; only what the
-    marketplace reports of the settlement can follow.
+    ``chargeback_at`` is when the latest chargeback event known here happened; ``charged_back``: the bank has taken the
+    money, so that nothing is asked for any more. ``earlier`` are settlements of ends that an appeal or reopening has
+    undone, whose money was asked for already; ``carried`` is what earlier disputes of the order asked for, and
+    ``number`` says the how many-th of them this one is. ``evidence`` is bounded by what the policy lets a side add.
+    ``*_offers`` count the offers that a side has made. ``held``: the marketplace has reported that it holds the
+    payment. ``closed``: the room is read-only; only what the marketplace reports of the money can follow.
     """
 
     id: DisputeId
@@ -260,10 +326,15 @@ class Dispute:
     settlement: Settlement | None = None
     earlier: tuple[Settlement, ...] = ()
     held: bool = False
+    hold: Hold | None = None
     refunded: int = 0
     """Paid back for this order so far, in minor units: before the dispute, and by events since."""
-    asked_earlier: int = 0
-    """What earlier disputes of the order asked to be paid back and nobody has reported as paid."""
+    carried: tuple[Carried, ...] = ()
+    number: int = 1
+    charged_back: bool = False
+    evidence: tuple[Evidence, ...] = ()
+    buyer_offers: int = 0
+    seller_offers: int = 0
     reopened: bool = False
     closed: bool = False
 
@@ -278,14 +349,42 @@ class Dispute:
         return self.earlier if self.settlement is None else (*self.earlier, self.settlement)
 
     @property
+    def paid_as_asked(self) -> int:
+        """What of this dispute's refunds was reported as paid."""
+        return sum(min(each.refund, each.refund_paid) for each in self.settlements)
+
+    @property
+    def buyer_gets(self) -> int:
+        """What this dispute has asked to be paid back so far, paid or not, and has not taken back."""
+        return sum(each.buyer_gets for each in self.settlements)
+
+    @property
+    def seller_gets(self) -> int:
+        """What was asked to be released to the seller so far, by this dispute or before, and not taken back."""
+        return sum(each.seller_gets for each in self.settlements) + sum(each.release for each in self.carried)
+
+    @property
+    def asked_earlier(self) -> int:
+        """What earlier disputes of the order asked to be paid back and nobody has reported as paid."""
+        return sum(each.refund for each in self.carried)
+
+    @property
     def asked(self) -> int:
         """What was asked to be paid back for this order, by this dispute or before, and was not reported as paid."""
-        return self.asked_earlier + sum(each.refund for each in self.settlements if not each.refund_done)
+        return self.asked_earlier + sum(
+            max(0, each.refund - max(each.refund_paid, each.refund_taken)) for each in self.settlements
+        )
 
     @property
     def refundable(self) -> int:
         """What is left of the order's amount to pay back: not paid back yet, nor asked for."""
         return max(0, self.order.amount - self.refunded - self.asked)
+
+    @property
+    def disposable(self) -> int:
+        """What an end of this dispute disposes of: how much the buyer can get by it in all. On appeal that includes
+        what the first decision asked for; what was paid back otherwise is not there any more."""
+        return max(0, self.order.amount - (self.refunded - self.paid_as_asked) - self.asked_earlier)
 
     def runs(self, deadline: Deadline) -> bool:
         """Whether a deadline's time runs, or waits for the bank."""
@@ -298,6 +397,10 @@ class Dispute:
 
     def offer_of(self, side: Role) -> Offer | None:
         return next((offer for offer in self.offers if offer.side is side), None)
+
+    def offers_of(self, side: Role) -> int:
+        """How many offers a side has made."""
+        return self.buyer_offers if side is Role.BUYER else self.seller_offers
 
     def deadline(self, rule: Rule, of: Seq | None = None) -> Deadline | None:
         return next((each for each in self.deadlines if each.rule is rule and of in (None, each.of)), None)

@@ -156,6 +156,17 @@ def test_a_refund_of_no_amount_is_no_event(amount: object) -> None:
     assert refused.value.details == {"field": "data.amount"}
 
 
+def test_a_refund_of_nothing_changes_nothing() -> None:
+    assert after(refunded(1, 0)) == OrderState()
+
+
+@pytest.mark.parametrize(("amount", "asked", "sum_"), [(None, 700, 700), (None, 0, 0), (None, None, 1999), (5, 700, 5)])
+def test_a_refund_that_names_only_our_key_is_of_what_was_asked_for(
+    amount: int | None, asked: int | None, sum_: int
+) -> None:
+    assert apply_event(OrderState(), refunded(1, amount), 1999, asked).refunded == sum_
+
+
 def test_what_a_refund_paid_back() -> None:
     assert refund(refunded(1, 2**53 - 1), 1999) == 2**53 - 1
     assert refund(refunded(1, None), 1999) == 1999

@@ -1,6 +1,6 @@
 """Moves for random play: what a person may do by their available actions, and anything at all by anybody."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
@@ -8,7 +8,7 @@ from typing import Any, Final
 from policies.dispute import commands as ask
 from policies.dispute.actions import Action, available_actions
 from policies.dispute.checks import OFFERED, other_side
-from policies.dispute.rulings import RULED
+from policies.dispute.rulings import FITTING, RULED
 from policies.dispute.state import Dispute
 from policies.entry import Author
 from policies.errors import ChatError
@@ -54,14 +54,16 @@ def any_move(dice: Random) -> Move:
     return author, kind, _WILD[kind](dice)
 
 
-def an_event(dice: Random, state: Dispute, now: datetime) -> tuple[OrderEventType, datetime, Fields]:
-    """Something the marketplace reports: its type, when it happened, and its data."""
+def an_event(dice: Random, states: Sequence[Dispute], now: datetime) -> tuple[OrderEventType, datetime, Fields]:
+    """Something the marketplace reports of an order with these disputes: its type, when it happened, and its data."""
     kind = dice.choice(_EVENTS)
-    keys = [key for each in state.settlements for key in (each.key, each.release_key)]
+    settled = [each for state in states for each in state.settlements]
+    keys = [key for each in settled for key in (each.key, each.release_key)]
+    keys.extend(state.hold.key for state in states if state.hold is not None)
     data: Fields = {}
     if keys and dice.randint(0, 1):
         data["key"] = dice.choice([*keys, "other"])
-    if kind is OrderEventType.PAYMENT_REFUNDED and dice.randint(0, 1):
+    if kind in (OrderEventType.PAYMENT_REFUNDED, OrderEventType.PAYMENT_RELEASED) and dice.randint(0, 1):
         data["amount"] = _amount(dice)
     return kind, now - timedelta(hours=dice.choice((0, 0, 0, 1, 50))), data
 
@@ -72,15 +74,16 @@ def _amount(dice: Random) -> int:
 
 def _part(dice: Random, state: Dispute, resolution: Resolution) -> int | None:
     """An amount for a resolution that has one of its own, within what is left."""
-    return min(_amount(dice), state.refundable, PAID - 1) if resolution in _PARTS else None
+    return min(_amount(dice), state.disposable, PAID - 1) if resolution in _PARTS else None
 
 
 def _offer(dice: Random, state: Dispute, author: Author) -> Fields:
-    other, most = state.offer_of(other_side(author.role)), min(state.refundable, PAID - 1)
+    other, most = state.offer_of(other_side(author.role)), min(state.disposable, PAID - 1)
     if other is not None and (other.amount or 0) <= most and dice.randint(0, 1):  # the same, to cross it
-        return {"resolution": other.resolution, "amount": other.amount if other.resolution in _PARTS else None}
+        amount = other.amount if other.resolution in _PARTS else None
+        return {"resolution": other.resolution, "amount": amount, "note": other.note}
     moneyless = OFFERED - {Resolution.PARTIAL_REFUND, Resolution.FULL_REFUND}
-    resolution = dice.choice(sorted(OFFERED if state.refundable else moneyless))
+    resolution = dice.choice(sorted(OFFERED if state.disposable else moneyless))
     return {"resolution": resolution, "amount": _part(dice, state, resolution)}
 
 
@@ -106,15 +109,23 @@ def _reason(_: Random, __: Dispute, ___: Author) -> Fields:
 
 def _ruling(dice: Random, state: Dispute, _: Author) -> Fields:
     said = state.recommendation
-    if said is not None and dice.randint(0, 1) and (said.amount or 0) <= min(state.refundable, PAID - 1):
+    if said is not None and dice.randint(0, 1) and (said.amount or 0) <= min(state.disposable, PAID - 1):
         amount = said.amount if said.resolution in _PARTS else None
         wanted: Fields = {"outcome": said.outcome, "resolution": said.resolution, "amount": amount}
     else:
         moneyless = {Resolution.RELEASE_TO_SELLER, Resolution.DELIVERY_FIX, Resolution.REPLACEMENT}
-        resolution = dice.choice(sorted(set(Resolution) if state.refundable else moneyless))
         outcome = dice.choice(sorted(RULED))
+        fitting = FITTING[outcome] if state.disposable else FITTING[outcome] & moneyless
+        resolution = dice.choice(sorted(fitting))
         wanted = {"outcome": outcome, "resolution": resolution, "amount": _part(dice, state, resolution)}
-    return {**wanted, "statement": "This is why.", "reason_codes": ("late",), "evidence": ("e1",)}
+    cited = tuple(each.id for each in state.evidence[:1])
+    return {**wanted, "statement": "This is why.", "reason_codes": ("late",), "evidence": cited}
+
+
+def _appeal(_: Random, state: Dispute, author: Author) -> Fields:
+    assert state.decision is not None
+    new = [each for each in state.evidence if each.side is author.role and each.seq > state.decision.seq]
+    return {"reason": "That is wrong.", "evidence": tuple(each.id for each in new if not each.withdrawn)[:50]}
 
 
 MOVES: Final[Mapping[str, tuple[type[Any], Callable[[Random, Dispute, Author], Fields]]]] = {
@@ -132,10 +143,7 @@ MOVES: Final[Mapping[str, tuple[type[Any], Callable[[Random, Dispute, Author], F
     "dispute.escalate": (ask.Escalate, _reason),
     "dispute.close": (ask.Close, _reason),
     "dispute.reopen": (ask.Reopen, _reason),
-    "dispute.appeal": (
-        ask.FileAppeal,
-        lambda _, state, __: {"reason": "That is wrong.", "evidence": (f"new{state.seq}",)},
-    ),
+    "dispute.appeal": (ask.FileAppeal, _appeal),
     "agent.join": (ask.JoinAsAgent, lambda _, state, __: {"take_over": state.agent is not None}),
     "agent.leave": (ask.LeaveAsAgent, lambda dice, _, __: {"recuse": not dice.randint(0, 5)}),
     "evidence.request": (
@@ -173,6 +181,7 @@ def _wild_ruling(dice: Random) -> Fields:
 _WILD: Final[Mapping[type[Any], Callable[[Random], Fields]]] = {
     ask.SendMessage: lambda dice: {"text": dice.choice(_TEXTS), "reply_to": dice.choice((None, _wild_seq(dice)))},
     ask.AddEvidence: lambda dice: {"evidence": dice.choice(("", "e1")), "kind": dice.choice(tuple(EvidenceKind))},
+    ask.WithdrawEvidence: lambda dice: {"evidence": dice.choice(("e1", f"e{dice.randint(1, 60)}"))},
     ask.MakeProposal: lambda dice: {
         "resolution": dice.choice(tuple(Resolution)),
         "amount": _wild_amount(dice),
@@ -205,10 +214,11 @@ RULES_OF_REFUSALS: Final = frozenset(
         "amount_limit",
         "another_agent",
         "appeal_window",
-        "appealable",
+        "appeal_pending",
         "appealed_already",
         "awaiting_fulfillment",
         "charged_back",
+        "decided",
         "ended",
         "escalate_from",
         "frozen",
@@ -219,6 +229,7 @@ RULES_OF_REFUSALS: Final = frozenset(
         "not_claimed",
         "not_escalated",
         "not_withdrawn",
+        "offer_limit",
         "order_canceled",
         "pending_requests",
         "recused",
@@ -226,7 +237,9 @@ RULES_OF_REFUSALS: Final = frozenset(
         "reopen_window",
         "right_to_be_heard",
         "second_person",
+        "settlement_waits",
         "too_early",
+        "too_many_disputes",
         "window_passed",
     }
 )

@@ -23,6 +23,7 @@ from policies.vocabulary import (
     CommandId,
     DisputeId,
     EntryKind,
+    EvidenceKind,
     OrderCategory,
     OrderEventType,
     OrderId,
@@ -180,6 +181,16 @@ class Story:
 
     def decides(self, by: Author, outcome: str, resolution: str, amount: int | None = None) -> list[Foreseen]:
         return self.run(self.ruling(ask.Decide, by, outcome, resolution, amount))
+
+    def shows(self, author: Author, *evidence: str) -> "Story":
+        """Evidence of these ids."""
+        for each in evidence:
+            self.did(author, ask.AddEvidence, each, EvidenceKind.PHOTO)
+        return self
+
+    def appeals(self, author: Author, *evidence: str, reason: str = "No!") -> list[Foreseen]:
+        """Add new evidence, and appeal with it."""
+        return self.shows(author, *evidence).did(author, ask.FileAppeal, reason, evidence)
 
     def recommends(self, by: Author, outcome: str, resolution: str, amount: int | None = None) -> list[Foreseen]:
         return self.run(self.ruling(ask.Recommend, by, outcome, resolution, amount))

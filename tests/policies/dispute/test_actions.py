@@ -107,7 +107,8 @@ def test_evidence_that_was_asked_for_has_to_be_added() -> None:
 @pytest.mark.parametrize(("outcome", "loser"), [("buyer_favor", SELLER), ("seller_favor", BUYER)])
 def test_who_lost_may_appeal(outcome: str, loser: Author) -> None:
     story = Story().claimed()
-    story.decides(AGENT, outcome, "split", 100)
+    ruled = ("release_to_seller", None) if outcome == "seller_favor" else ("split", 100)
+    story.decides(AGENT, outcome, *ruled)
     due_at = story.now + 72 * H
     assert story.actions(loser)["dispute.appeal"] == Action("dispute.appeal", False, due_at, "appeal_window")
     assert story.actions(loser).keys() == TALK | {"dispute.appeal"}
@@ -138,7 +139,7 @@ def test_a_closed_room_leaves_notes_to_staff() -> None:
 
 def test_the_window_to_appeal_waits_with_the_bank() -> None:
     story = Story().claimed()
-    story.decides(AGENT, "seller_favor", "split", 100)
+    story.decides(AGENT, "seller_favor", "release_to_seller")
     story.event(OrderEventType.CHARGEBACK_OPENED)
     assert "dispute.appeal" in story.wait(500 * H).actions(BUYER)
 

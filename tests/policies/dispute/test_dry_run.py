@@ -88,7 +88,7 @@ def decided() -> Story:
     story.recommends(SECOND, "buyer_favor", "partial_refund", 3_000)
     story.did(SENIOR, ask.JoinAsAgent, take_over=True)
     story.decides(SENIOR, "buyer_favor", "partial_refund", 3_000)
-    story.wait(30 * H).did(SELLER, ask.FileAppeal, "Look again", ("e2",))
+    story.wait(30 * H).appeals(SELLER, "e2", reason="Look again")
     story.did(AGENT, ask.JoinAsAgent)
     story.wait(49 * H).tick()
     story.decides(AGENT, "compromise", "split", 4_000)
@@ -252,7 +252,7 @@ def play(dice: Random) -> tuple[Story, Policy]:
     for _ in range(dice.randint(5, 60)):
         what = dice.random()
         if what < 0.1:
-            kind, at, data = an_event(dice, story.state, story.now)
+            kind, at, data = an_event(dice, [story.state], story.now)
             story.event(kind, at, **data)
         elif what < 0.4:
             wait(story, dice.choice([0, 1, 1, 5, 25, 73]))

@@ -133,7 +133,7 @@ def test_a_request_whose_time_is_over_and_an_offer_at_the_same_moment() -> None:
 def test_an_appeal_that_is_not_answered_is_told_and_approached() -> None:
     story = Story().claimed()
     story.decides(AGENT, "seller_favor", "release_to_seller")
-    [filed, _] = story.did(BUYER, ask.FileAppeal, "No!", ("e1",))
+    [filed, _] = story.appeals(BUYER, "e1")
     [told] = story.wait(36 * H).tick()
     assert told.body["rule"] == "appeal_answer"
     [unanswered] = story.wait(12 * H + MS).tick()

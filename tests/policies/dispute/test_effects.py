@@ -1,8 +1,8 @@
 from policies.dispute import commands as ask
 from policies.dispute.effects import told
 from policies.instant import rfc3339
-from policies.vocabulary import EntryKind, OrderEventType, Resolution, WebhookType
-from tests.policies.dispute.story import AGENT, BUYER, MS, SECOND, SELLER, Story
+from policies.vocabulary import DisputeId, EntryKind, OrderEventType, Resolution, WebhookType
+from tests.policies.dispute.story import AGENT, BUYER, MS, PAID, SECOND, SELLER, Story
 
 W = WebhookType
 
@@ -13,7 +13,7 @@ def test_what_the_marketplace_is_told_of_a_whole_dispute() -> None:
     story.claimed()
     story.recommends(AGENT, "seller_favor", "release_to_seller")
     story.decides(AGENT, "seller_favor", "release_to_seller")
-    story.did(BUYER, ask.FileAppeal, "No!", ("e1",))
+    story.appeals(BUYER, "e1")
     story.event(OrderEventType.CHARGEBACK_OPENED)
     story.wait(MS).event(OrderEventType.CHARGEBACK_WON)
     story.says(SELLER, "No comment.")
@@ -34,7 +34,6 @@ def test_what_the_marketplace_is_told_of_a_whole_dispute() -> None:
         W.DISPUTE_FROZEN,
         W.DISPUTE_WITHDRAWN,
         W.DISPUTE_REOPENED,
-        W.PAYMENT_HOLD_REQUESTED,
         W.DECISION_ISSUED,
         W.DISPUTE_RESOLVED,
         W.PAYMENT_REFUND_REQUESTED,
@@ -91,3 +90,17 @@ def test_a_replay_tells_the_same() -> None:
         for event in told(story.states[number - 1] if number else None, entry, story.states[number])
     ]
     assert again == story.webhooks
+
+
+def test_of_an_opening_is_told_what_is_of_use_outside() -> None:
+    first = Story().attended()
+    offer = first.offers(SELLER, Resolution.PARTIAL_REFUND, 3000)
+    first.did(BUYER, ask.AcceptProposal, offer)
+    second = Story(now=first.now, earlier=first.state, dispute=DisputeId("e" * 20))
+    assert second.entries[0].body["before"]["requests"] == [
+        {"key": f"{first.state.id}:6", "refund": 3000, "release": PAID - 3000}
+    ]
+    for story in (first, second):
+        [opened] = story.told(W.DISPUTE_OPENED)
+        assert not {"before", "policy"} & opened.keys()
+        assert not {"asked", "version"} & opened["order"].keys()

@@ -106,11 +106,12 @@ def test_while_frozen_the_talk_goes_on() -> None:
 
 def test_while_frozen_equal_offers_wait() -> None:
     story = frozen()
-    story.offers(SELLER, Resolution.PARTIAL_REFUND, 100)
-    offer = story.offers(BUYER, Resolution.PARTIAL_REFUND, 100)
+    first = story.offers(SELLER, Resolution.PARTIAL_REFUND, 100)
+    second = story.offers(BUYER, Resolution.PARTIAL_REFUND, 100)
     assert len(story.state.offers) == 2
-    story.event(T.CHARGEBACK_WON)
-    story.did(SELLER, ask.AcceptProposal, offer)
+    *_, accepted, resolved = story.event(T.CHARGEBACK_WON)
+    assert (accepted.body["proposal"], accepted.body["matched"]) == (first, second)
+    assert resolved.body["settlement"]["refund"] == 100
 
 
 def test_a_fix_needs_no_money_so_it_is_matched() -> None:
@@ -287,7 +288,7 @@ def test_after_a_decision_the_window_to_appeal_waits_for_the_bank() -> None:
     window = story.state.deadline(Rule.APPEAL_WINDOW)
     assert window is not None
     assert window.due_at == due_at + 200 * H
-    story.did(BUYER, ask.FileAppeal, "No!", ("e1",))
+    story.appeals(BUYER, "e1")
 
 
 def test_lost_after_the_end_leaves_nothing_to_undo() -> None:
@@ -467,9 +468,23 @@ def test_it_goes_on_after_the_room_is_closed() -> None:
 
 @pytest.mark.parametrize("kind", [T.DELIVERED, T.CHARGEBACK_OPENED, T.CHARGEBACK_LOST, T.PAYMENT_HELD])
 def test_nothing_else_is_written_into_a_closed_room(kind: OrderEventType) -> None:
-    story = agreed().wait(73 * H)
-    story.tick()
+    story = agreed()
+    story.event(T.PAYMENT_REFUNDED, amount=3000)
+    story.event(T.PAYMENT_RELEASED)
+    story.wait(73 * H).tick()
+    assert story.state.closed
     assert story.event(kind) == []
+
+
+def test_lost_to_the_bank_after_the_room_was_closed_it_is_not_asked_for_again() -> None:
+    story = agreed(settlement_retry="100h")
+    story.event(T.PAYMENT_FAILED)
+    story.wait(73 * H).tick()
+    assert story.state.closed
+    [told] = story.event(T.CHARGEBACK_LOST)
+    assert told.kind is EntryKind.ORDER_UPDATED
+    assert story.state.deadlines == ()
+    assert story.event(T.CHARGEBACK_WON, at=story.now - H) == []
 
 
 def test_while_frozen_it_is_not_asked_for_again() -> None:
@@ -496,7 +511,7 @@ def on_appeal(first: tuple[str, str, int | None]) -> Story:
     story = Story().claimed()
     story.decides(AGENT, *first)
     loser, winner = (BUYER, SELLER) if first[0] == "seller_favor" else (SELLER, BUYER)
-    story.did(loser, ask.FileAppeal, "No!", ("e1",))
+    story.appeals(loser, "e1")
     story.says(winner, "No comment.")
     story.did(SECOND, ask.JoinAsAgent)
     return story
@@ -516,7 +531,7 @@ def test_what_failed_before_the_appeal_is_too() -> None:
     story = Story().claimed()
     story.decides(AGENT, "buyer_favor", "partial_refund", 3000)
     story.event(T.PAYMENT_FAILED)
-    story.did(SELLER, ask.FileAppeal, "No!", ("e1",))
+    story.appeals(SELLER, "e1")
     assert story.state.refundable == PAID
     story.wait(7 * H).tick()
     assert len(story.told(REFUND)) == 1
@@ -531,12 +546,14 @@ def test_a_release_of_the_first_decision_is_not_asked_for_again_when_the_buyer_g
     assert [each["amount"] for each in story.told(RELEASE)] == [PAID]
 
 
-def test_a_refund_of_the_first_decision_that_fails_after_the_last_one_is_asked_for_again() -> None:
+def test_a_refund_that_fails_after_the_final_decision_is_asked_for_again_when_it_stands() -> None:
     story = on_appeal(("buyer_favor", "partial_refund", 3000))
     story.decides(SECOND, "buyer_favor", "full_refund")
     first = story.state.earlier[0]
     story.event(T.PAYMENT_FAILED, key=first.key)
+    story.event(T.PAYMENT_FAILED, key=first.release_key)  # the final decision took it back
     story.wait(6 * H + MS).tick()
+    assert len(story.told(RELEASE)) == 1
     assert [(each["key"], each["amount"]) for each in story.told(REFUND)] == [
         (first.key, 3000),
         (settlement(story).key, 7000),
@@ -544,14 +561,13 @@ def test_a_refund_of_the_first_decision_that_fails_after_the_last_one_is_asked_f
     ]
 
 
-def test_reopened_what_the_withdrawal_asked_for_is_void() -> None:
+def test_reopened_what_failed_of_the_withdrawal_is_not_asked_for_again() -> None:
     story = Story().attended()
     story.did(BUYER, ask.Close, "It works now.")
     key = settlement(story).release_key
     story.event(T.PAYMENT_FAILED, key=key)
     story.did(BUYER, ask.Reopen, "It broke.")
-    assert story.state.settlements == ()
-    story.event(T.PAYMENT_RELEASED, key=key)
+    assert (story.state.seller_gets, story.state.settlement) == (0, None)
     assert story.state.deadline(Rule.SETTLEMENT_RETRY) is None
     offer = story.offers(SELLER, Resolution.PARTIAL_REFUND, 4000)
     story.did(BUYER, ask.AcceptProposal, offer)

@@ -1,5 +1,6 @@
 """Random play: buyer, seller, agents, the marketplace and the clock, with what must always hold."""
 
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
@@ -13,13 +14,18 @@ from policies.dispute import commands as ask
 from policies.dispute.actions import available_actions
 from policies.dispute.deadlines import passed
 from policies.dispute.decide import decide
+from policies.dispute.effects import WebhookEvent, told
 from policies.dispute.evolve import replay
 from policies.dispute.fact import Foreseen
+from policies.dispute.opening import eligibility
 from policies.dispute.state import TALKS, Dispute, Rule
 from policies.errors import ChatError, Refused
+from policies.order import Chargeback, OrderEvent, OrderState, apply_event
+from policies.room import SYSTEM
 from policies.vocabulary import (
     DECIDERS,
     PARTIES,
+    CommandId,
     EntryKind,
     OrderEventType,
     Role,
@@ -29,13 +35,14 @@ from policies.vocabulary import (
     WebhookType,
 )
 from tests.policies.dispute.moves import MOVES, PEOPLE, a_likely_move, a_move_of, an_event, any_move, is_explained
-from tests.policies.dispute.story import AGENT, BUYER, MS, PAID, Story, policy
+from tests.policies.dispute.story import AGENT, BUYER, FACTS, MS, PAID, Story, policy
 
 K = EntryKind
 SYSTEM_ONLY = frozenset({Role.SYSTEM})
 AUTHORS = {
     K.MESSAGE: PARTIES | DECIDERS,
     K.EVIDENCE_ADDED: PARTIES | DECIDERS,
+    K.EVIDENCE_WITHDRAWN: PARTIES | DECIDERS,
     K.EVIDENCE_REQUESTED: DECIDERS,
     K.DISPUTE_OPENED: {Role.BUYER},
     K.DISPUTE_ATTENDED: SYSTEM_ONLY,
@@ -88,21 +95,34 @@ TABLE = {
 """The transitions of the table: what each kind of entry may change. An act of a party passes the turn on besides."""
 TURNS = {((N, SELLERS), (N, BUYERS)), ((N, BUYERS), (N, SELLERS))}
 ACTIONS = {kind: name for name, (kind, _) in MOVES.items()}
-MONEY = frozenset({WebhookType.PAYMENT_REFUND_REQUESTED, WebhookType.PAYMENT_RELEASE_REQUESTED})
+REFUND, RELEASE = WebhookType.PAYMENT_REFUND_REQUESTED, WebhookType.PAYMENT_RELEASE_REQUESTED
+MONEY = frozenset({REFUND, RELEASE})
+PAID_OUT = {OrderEventType.PAYMENT_REFUNDED: REFUND, OrderEventType.PAYMENT_RELEASED: RELEASE}
+CHARGEBACKS = frozenset(kind for kind in OrderEventType if kind.value.startswith("chargeback."))
+DEPENDS = frozenset({"second_person", "new_evidence_required"})
+"""Refused although it was offered: by what is decided, or for what was not brought."""
 
 
 DICE = st.randoms(use_true_random=False)
 
 
 class DisputeMachine(RuleBasedStateMachine):
-    """One dispute under random terms."""
+    """The disputes of one order under random terms, one after another; people act in the latest."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.policy = policy()
         self.story = Story()
-        self.told = 0
+        self.past: list[Story] = []
+        self.order = OrderState()
+        self.events = 0
         self.asked: set[tuple[WebhookType, str, int]] = set()
-        self.paid: set[str | None] = set()
+        self.sums: dict[tuple[WebhookType, str], int] = {}
+        """What was asked for under a key, and was not given up since."""
+        self.reversed = 0
+        self.paid: Counter[tuple[WebhookType, str | None]] = Counter()
+        self.lost: set[str] = set()
+        """Disputes whose payment the bank has taken back."""
 
     @initialize(
         settle=st.sampled_from(["at_once", "when_final"]),
@@ -123,7 +143,8 @@ class DisputeMachine(RuleBasedStateMachine):
         }
         if not reminders:
             terms["reminders"] = {}
-        self.story = Story(policy(**terms), replayed=0)
+        self.policy = policy(**terms)
+        self.story = Story(self.policy, replayed=0)
         self.look_at(None, self.story.state, self.story.entries[0])
         self.skip(chapters)
 
@@ -135,7 +156,7 @@ class DisputeMachine(RuleBasedStateMachine):
             story.escalated,
             story.claimed,
             lambda: story.decides(AGENT, "compromise", "split", 4000),
-            lambda: story.did(BUYER, ask.FileAppeal, "No!", ("e1",)),
+            lambda: story.appeals(BUYER, "e1"),
         ]
         for step in steps[:chapters]:
             before = story.state
@@ -161,11 +182,69 @@ class DisputeMachine(RuleBasedStateMachine):
 
     @rule(dice=DICE)
     def the_marketplace_reports(self, dice: Random) -> None:
-        kind, at, fields = an_event(dice, self.story.state, self.story.now)
-        if kind in (OrderEventType.PAYMENT_REFUNDED, OrderEventType.PAYMENT_RELEASED):
-            self.paid.add(fields.get("key"))
-        before = self.story.state
-        self.look(before, self.story.event(kind, at, **fields))
+        stories = [*self.past, self.story]
+        kind, at, fields = an_event(dice, [each.state for each in stories], self.story.now)
+        self.events += 1
+        event = OrderEvent(f"event-{self.events}", kind, at, fields)
+        before, key = self.order, fields.get("key")
+        self.order = apply_event(self.order, event, PAID, self.still_asked(key))
+        if self.order.chargeback is Chargeback.LOST and self.order != before:
+            self.lost.update(each.state.id for each in stories)
+        self.note_paid(kind, key, fields.get("amount"))
+        for story in stories:
+            asked = isinstance(key, str) and key.startswith(story.state.id)
+            if story is self.story or asked or kind in CHARGEBACKS:
+                story.until(self.story.now)
+                state = story.state
+                self.look(state, story.run(ask.ReportEvent(SYSTEM, CommandId(f"event:{event.id}"), event)), story)
+
+    def still_asked(self, key: str | None) -> int | None:
+        """What an order's store knows of a key."""
+        for story in (*self.past, self.story):
+            if key is not None and key.startswith(f"{story.state.id}:"):
+                return sum(max(0, s.refund - s.refund_paid) for s in story.state.settlements if s.key == key)
+        return None
+
+    def note_paid(self, kind: OrderEventType, key: str | None, amount: int | None) -> None:
+        if kind in PAID_OUT:
+            self.paid[PAID_OUT[kind], key] += PAID if amount is None else amount
+
+    @precondition(lambda self: not self.story.state.active)
+    @rule()
+    def the_buyer_opens_another(self) -> None:
+        latest, now = self.story.state, self.story.now
+        allowed = eligibility(FACTS, self.order, self.policy, now, latest)
+        name = f"{latest.number + 1}" * 20
+        try:
+            story = Story(self.policy, replayed=0, now=now, order_state=self.order, earlier=latest, dispute=name)
+        except ChatError as error:
+            self.refused(error)
+            expected = {allowed.rule, "already_refunded"}  # the buyer wants a refund, of which nothing may be left
+            if error.details["rule"] not in expected:
+                raise
+            return
+        assert allowed.allowed
+        self.give_up(latest)
+        self.past.append(self.story)
+        self.story = story
+        self.look_at(None, story.states[0], story.entries[0])
+        self.look(story.states[0], story.entries[1:])
+
+    def give_up(self, state: Dispute) -> None:
+        """What failed for good was not asked for, whatever becomes of it later."""
+        for each in state.settlements:
+            if state.deadline(Rule.SETTLEMENT_RETRY, each.seq) is None:
+                if each.refund_failed:
+                    self.sums[REFUND, each.key] = each.refund_paid
+                if each.release_failed:
+                    self.sums[RELEASE, each.release_key] = each.release_paid
+
+    @rule()
+    def the_worker_comes_to_those_before(self) -> None:
+        for story in self.past:
+            story.until(self.story.now)
+            before = story.state
+            self.look(before, story.tick(), story)
 
     @precondition(lambda self: self.story.state.next_at is not None)
     @rule(past=st.sampled_from([-MS, timedelta(), MS, timedelta(hours=30)]), work=st.booleans())
@@ -205,7 +284,7 @@ class DisputeMachine(RuleBasedStateMachine):
             self.refused(error)
             return
         assert author.role is not Role.AUDITOR, "an auditor only reads"
-        if drafts and author in PEOPLE and passed(before, self.story.now) is None:
+        if drafts and kind in ACTIONS and author in PEOPLE and passed(before, self.story.now) is None:
             shown = available_actions(before, author.role, author.id, self.story.now)
             assert ACTIONS[kind] in {each.action for each in shown}, f"{ACTIONS[kind]} was not shown to {author.id}"
         assert decide(before, command, self.story.now) == drafts
@@ -214,19 +293,35 @@ class DisputeMachine(RuleBasedStateMachine):
     def refused(self, error: ChatError) -> None:
         assert is_explained(error), error.message
 
-    def look(self, before: Dispute, written: list[Foreseen]) -> None:
+    def look(self, before: Dispute, written: list[Foreseen], story: Story | None = None) -> None:
+        story = story or self.story
         states = [before]
         for entry in written:
-            after = self.story.states[entry.seq - 1]
+            after = story.states[entry.seq - 1]
             self.look_at(states[-1], after, entry)
+            for event in told(states[-1], entry, after):
+                self.look_at_told(event, after)
             states.append(after)
-        for event in self.story.webhooks[self.told :]:
-            if event.type in MONEY:
-                request = (event.type, event.data["key"], event.data["attempt"])
-                assert request not in self.asked, "money was asked for twice"
-                assert event.data["amount"] > 0
-                self.asked.add(request)
-        self.told = len(self.story.webhooks)
+        for each in story.state.settlements:  # what failed while a dispute went on is left to the end that comes
+            for key, left in (((REFUND, each.key), each.refund), ((RELEASE, each.release_key), each.release)):
+                if key in self.sums:
+                    self.sums[key] = min(self.sums[key], left)
+
+    def look_at_told(self, event: WebhookEvent, state: Dispute) -> None:
+        if event.type is WebhookType.PAYMENT_HOLD_REQUESTED:
+            assert event.data["amount"] > 0
+            assert state.active
+        if event.type is WebhookType.DISPUTE_RESOLVED:
+            self.reversed += sum(event.data.get("reversal", {}).values())
+        if event.type not in MONEY:
+            return
+        data = event.data
+        assert state.id not in self.lost, "money was asked for that the bank has taken"
+        request = (event.type, data["key"], data["attempt"])
+        assert request not in self.asked, "money was asked for twice"
+        assert data["amount"] > 0
+        self.asked.add(request)
+        self.sums.setdefault((event.type, data["key"]), data["amount"])
 
     def look_at(self, before: Dispute | None, after: Dispute, entry: Foreseen) -> None:
         assert entry.author.role in AUTHORS[entry.kind], f"{entry.author.role} wrote {entry.kind}"
@@ -257,7 +352,9 @@ class DisputeMachine(RuleBasedStateMachine):
             assert not state.offers
             assert state.ended_at is not None
         if state.active:
-            assert {Rule.APPEAL_WINDOW, Rule.REOPEN_WINDOW, Rule.ROOM_CLOSES, Rule.SETTLEMENT_RETRY}.isdisjoint(rules)
+            assert {Rule.APPEAL_WINDOW, Rule.REOPEN_WINDOW, Rule.ROOM_CLOSES}.isdisjoint(rules)
+            retried = {deadline.of for deadline in state.deadlines if deadline.rule is Rule.SETTLEMENT_RETRY}
+            assert retried <= {state.hold and state.hold.seq}
         if state.closed:
             assert set(rules) <= {Rule.SETTLEMENT_RETRY}
         elif not state.active:
@@ -266,18 +363,26 @@ class DisputeMachine(RuleBasedStateMachine):
             assert Rule.NO_UPDATE in rules, "nobody would come"
 
     @invariant()
-    def money_is_asked_for_within_what_was_paid(self) -> None:
-        state = self.story.state
-        assert 0 <= state.refundable <= PAID
-        assert 0 <= state.refunded <= PAID
-        asked = sum(each.refund for each in state.settlements if not each.refund_done)
-        if not self.paid - {each.key for each in state.settlements}:  # nothing was paid back unasked
-            assert state.refunded + asked <= PAID, "more was asked back than was paid"
-        for each in state.settlements:
-            assert 0 <= each.refund + each.release <= PAID
-            if each.status is SettlementStatus.DONE and each.attempts:
-                keys = {None, each.key, each.release_key}
-                assert not (each.refund or each.release) or self.paid & keys, "it says done, and nobody reported it"
+    def no_more_is_asked_for_than_was_paid(self) -> None:
+        """Over all disputes of the order: what both sides are to get, less what is to be taken back."""
+        assert sum(self.sums.values()) - self.reversed <= PAID
+
+    @invariant()
+    def money_adds_up(self) -> None:
+        for story in (*self.past, self.story):
+            state = story.state
+            assert 0 <= state.refundable <= state.disposable <= PAID or not state.active
+            assert 0 <= state.refunded <= PAID
+            for each in state.settlements:
+                assert 0 <= each.refund + each.release <= PAID
+                assert 0 <= each.buyer_gets + each.seller_gets <= PAID
+                if each.status is SettlementStatus.DONE and each.attempts:
+                    refunded = self.paid[REFUND, each.key] + self.paid[REFUND, None]
+                    released = (each.key, each.release_key, None)
+                    assert refunded >= each.refund, "it says done, and nobody reported so much"
+                    assert sum(self.paid[RELEASE, key] for key in released) >= each.release
+            if state.charged_back:
+                assert state.deadline(Rule.SETTLEMENT_RETRY) is None
 
     @rule(dice=DICE)
     def what_is_offered_works(self, dice: Random) -> None:
@@ -296,11 +401,12 @@ class DisputeMachine(RuleBasedStateMachine):
                 try:
                     decide(state, self.story.command(author, kind, **fields), now)
                 except Refused as error:
-                    if error.details["rule"] != "second_person":  # it may depend on what is decided
+                    if error.details["rule"] not in DEPENDS:
                         raise
 
     def teardown(self) -> None:
-        assert replay(self.story.entries) == self.story.state
+        for story in (*self.past, self.story):
+            assert replay(story.entries) == story.state
 
 
 TestDispute = DisputeMachine.TestCase

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from policies.dispute import commands as ask
+from policies.dispute.evolve import evolve
 from policies.dispute.opening import Eligibility, eligibility, open_dispute
 from policies.dispute.policy import Opening, Policy, Terms
 from policies.dispute.state import Rule
 from policies.errors import BadRequest, ChatError, ErrorCode, Forbidden, Refused, TooLarge
 from policies.instant import rfc3339
-from policies.order import Chargeback, OrderState, Seller
+from policies.order import Chargeback, OrderState, Payment, Seller
+from policies.room import SYSTEM
 from policies.vocabulary import (
     DisputeId,
     EntryKind,
@@ -19,12 +21,26 @@ from policies.vocabulary import (
     Reason,
     Resolution,
     Role,
+    Seq,
     Stage,
     Status,
     TrustLevel,
     WebhookType,
 )
-from tests.policies.dispute.story import AGENT, BUYER, FACTS, MS, OPENED, PAID, PLACED, SELLER, H, Story, opening
+from tests.policies.dispute.story import (
+    AGENT,
+    BUYER,
+    FACTS,
+    MS,
+    OPENED,
+    PAID,
+    PLACED,
+    SELLER,
+    H,
+    Story,
+    opening,
+    policy,
+)
 
 POLICY = Policy()
 NEW = OrderState()
@@ -234,7 +250,7 @@ def test_what_was_asked_for_before_is_not_there_to_be_asked_for_again() -> None:
     second = again(first)
     assert second.entries[0].body["order"]["asked"] == 3000
     assert second.state.refundable == PAID - 3000
-    assert second.told(WebhookType.PAYMENT_HOLD_REQUESTED)[0]["amount"] == PAID - 3000
+    assert second.told(WebhookType.PAYMENT_HOLD_REQUESTED) == []  # the rest was released
     third = again(second)
     assert third.state.refundable == PAID - 3000
 
@@ -263,19 +279,84 @@ def test_when_all_was_asked_for_there_is_nothing_to_dispute() -> None:
     assert eligibility(FACTS, NEW, POLICY, first.now, first.state).rule == "already_refunded"
 
 
-def test_while_a_decision_may_be_appealed_a_new_dispute_waits() -> None:
-    """Or a buyer could keep the seller from appealing by opening another one."""
+def test_after_a_decision_there_is_no_further_dispute() -> None:
+    """Nor could a buyer keep the seller from appealing by opening another one."""
     first = Story().claimed()
     first.decides(AGENT, "buyer_favor", "partial_refund", 3000)
     due_at = first.now + 72 * H
-    told = Eligibility(False, "appealable", opens_at=due_at, fallback="order_room")
+    told = Eligibility(False, "decided", fallback="order_room")
     assert eligibility(FACTS, NEW, POLICY, due_at, first.state) == told
-    with pytest.raises(Refused) as waiting:
+    with pytest.raises(Refused) as refused:
         again(first)
-    assert waiting.value.details["opens_at"] == rfc3339(due_at)
-    assert eligibility(FACTS, NEW, POLICY, due_at + MS, first.state) == Eligibility(True)
-    first.event(OrderEventType.CHARGEBACK_OPENED)
+    assert refused.value.details == {"rule": "decided", "fallback": "order_room"}
     assert eligibility(FACTS, NEW, POLICY, due_at + MS, first.state) == told
+    first.wait(72 * H + MS).tick()
+    assert eligibility(FACTS, NEW, POLICY, first.now, first.state) == told
+
+
+def test_when_an_appeal_ended_by_agreement_or_withdrawal_another_one_may_be_opened() -> None:
+    for agree in (True, False):
+        first = Story().claimed()
+        first.decides(AGENT, "seller_favor", "release_to_seller")
+        first.appeals(BUYER, "e1")
+        if agree:
+            first.did(BUYER, ask.AcceptProposal, first.offers(SELLER, Resolution.PARTIAL_REFUND, 100))
+        else:
+            first.did(BUYER, ask.Close, "Never mind.")
+        assert again(first).state.number == 2
+
+
+def test_an_order_has_a_limited_number_of_disputes() -> None:
+    story, rules = Story(), Policy(opening=Opening(disputes_per_order=2))
+    story.did(BUYER, ask.Close, "It works now.")
+    story = again(story, rules=rules)
+    assert story.state.number == 2
+    story.did(BUYER, ask.Close, "It works now.")
+    told = Eligibility(False, "too_many_disputes", fallback="order_room")
+    assert eligibility(FACTS, NEW, rules, story.now, story.state) == told
+
+
+def test_while_the_money_of_a_withdrawal_waits_a_new_dispute_does_too() -> None:
+    """Or both would ask for it."""
+    story = Story(policy(settle="when_final"))
+    story.did(BUYER, ask.Close, "It works now.")
+    due_at = story.now + 24 * H
+    told = Eligibility(False, "settlement_waits", opens_at=due_at, fallback="order_room")
+    assert eligibility(FACTS, NEW, POLICY, due_at, story.state) == told
+    assert eligibility(FACTS, NEW, POLICY, due_at + MS, story.state).allowed  # the worker only has to come yet
+    second = again(story.wait(24 * H + MS))
+    assert second.state.seller_gets == PAID
+    story.tick()
+    assert [each["amount"] for each in story.told(WebhookType.PAYMENT_RELEASE_REQUESTED)] == [PAID]
+    second.did(BUYER, ask.Close, "It does.")
+    assert second.told(WebhookType.PAYMENT_RELEASE_REQUESTED) == []
+
+
+def test_what_the_bank_had_decided_before_is_known() -> None:
+    story = Story(order_state=OrderState(chargeback=Chargeback.WON, chargeback_at=OPENED - H))
+    [told] = story.event(OrderEventType.CHARGEBACK_OPENED, at=OPENED - 2 * H)
+    assert told.kind is EntryKind.ORDER_UPDATED
+    assert (story.state.frozen, story.state.chargeback_at) == (False, OPENED - H)
+
+
+def test_where_the_money_was_is_known() -> None:
+    assert Story(order_state=OrderState(payment=Payment.HELD)).state.held
+    assert not Story(order_state=OrderState(payment=Payment.RELEASED)).state.held
+
+
+def test_an_opening_that_says_only_how_much_was_asked_for_still_replays() -> None:
+    """As rooms have it that are older than keys."""
+    story = again(agreed_on(3000))
+    opened = story.entries[0]
+    state = evolve(None, replace(opened, body={name: said for name, said in opened.body.items() if name != "before"}))
+    assert (state.asked, state.number, state.seller_gets) == (3000, 1, 0)
+    event: dict[str, Any] = {"id": "x", "type": "payment.refunded", "at": rfc3339(OPENED), "data": {"key": "d:6"}}
+    data: dict[str, Any] = {"event": event}
+    heard = evolve(state, replace(opened, seq=Seq(2), kind=EntryKind.ORDER_UPDATED, author=SYSTEM, body=data))
+    assert heard.refunded == PAID
+    event["data"] = {"key": "d:6", "amount": 3000}
+    heard = evolve(state, replace(opened, seq=Seq(2), kind=EntryKind.ORDER_UPDATED, author=SYSTEM, body=data))
+    assert (heard.refunded, heard.asked, heard.refundable) == (3000, 0, PAID - 3000)
 
 
 def test_after_a_withdrawal_or_an_agreement_another_one_may_be_opened() -> None:

@@ -38,17 +38,20 @@ FAVOURS = {"buyer_favor": SELLER, "seller_favor": BUYER}
 """Outcomes, and who lost."""
 
 
-@pytest.mark.parametrize("outcome", ["buyer_favor", "seller_favor", "compromise"])
 @pytest.mark.parametrize(
-    ("resolution", "amount", "refund", "release"),
+    ("outcome", "resolution", "amount", "refund", "release"),
     [
-        ("full_refund", None, PAID, 0),
-        ("cancel_order", None, PAID, 0),
-        ("partial_refund", 3000, 3000, 7000),
-        ("split", 4000, 4000, 6000),
-        ("release_to_seller", None, 0, PAID),
-        ("delivery_fix", None, 0, PAID),
-        ("replacement", None, 0, PAID),
+        ("buyer_favor", "full_refund", None, PAID, 0),
+        ("buyer_favor", "cancel_order", None, PAID, 0),
+        ("buyer_favor", "partial_refund", 3000, 3000, 7000),
+        ("buyer_favor", "split", 4000, 4000, 6000),
+        ("buyer_favor", "delivery_fix", None, 0, PAID),
+        ("buyer_favor", "replacement", None, 0, PAID),
+        ("seller_favor", "release_to_seller", None, 0, PAID),
+        ("compromise", "partial_refund", 3000, 3000, 7000),
+        ("compromise", "split", 4000, 4000, 6000),
+        ("compromise", "delivery_fix", None, 0, PAID),
+        ("compromise", "replacement", None, 0, PAID),
     ],
 )
 def test_a_decision_resolves(outcome: str, resolution: str, amount: int | None, refund: int, release: int) -> None:
@@ -117,6 +120,11 @@ class TestWhoAndWhen:
             (("compromise", "split", 0), "amount"),
             (("buyer_favor", "full_refund", 5), "amount"),
             (("seller_favor", "release_to_seller", 5), "amount"),
+            (("buyer_favor", "release_to_seller"), "resolution"),
+            (("compromise", "release_to_seller"), "resolution"),
+            (("compromise", "full_refund"), "resolution"),
+            (("compromise", "cancel_order"), "resolution"),
+            *((("seller_favor", resolution, 5), "resolution") for resolution in sorted(set(R) - {R.RELEASE_TO_SELLER})),
         ],
     )
     def test_what_cannot_be_decided(self, kind: Any, fields: Any, name: str) -> None:
@@ -152,6 +160,7 @@ class TestWhoAndWhen:
         story = Story().claimed()
         codes = tuple(str(number).zfill(64) for number in range(10))
         evidence = tuple(str(number).zfill(64) for number in range(50))
+        story.shows(BUYER, *evidence)
         said = {"statement": "x" * 2000, "reason_codes": codes, "evidence": evidence}
         written = story.did(AGENT, kind, Outcome.BUYER_FAVOR, R.FULL_REFUND, **said)
         assert written[0].body["reason_codes"] == list(codes)
@@ -159,7 +168,7 @@ class TestWhoAndWhen:
 
 
 def test_ids_are_named_once() -> None:
-    story = Story().claimed()
+    story = Story().claimed().shows(BUYER, "e1", "e2")
     said = {"statement": "Because.", "reason_codes": ("late", "late"), "evidence": ("e1", "e2", "e1")}
     issued, _ = story.did(AGENT, ask.Decide, Outcome.BUYER_FAVOR, R.FULL_REFUND, **said)
     assert (issued.body["reason_codes"], issued.body["evidence"]) == (["late"], ["e1", "e2"])
@@ -258,6 +267,19 @@ def test_above_the_limit_another_agent_has_to_recommend_the_same(fields: Any, ne
         alone.decides(AGENT, *fields)
 
 
+@pytest.mark.parametrize("fields", [("buyer_favor", "partial_refund", 1), ("compromise", "split", 4999)])
+def test_what_the_seller_gets_counts_too(fields: Any) -> None:
+    assert refused(Story(rich()).claimed(), *fields).details["rule"] == "second_person"
+
+
+def test_who_has_recused_themselves_is_no_second_person() -> None:
+    story = Story(rich()).claimed(SECOND)
+    story.recommends(SECOND, "buyer_favor", "full_refund")
+    story.did(SECOND, ask.LeaveAsAgent, recuse=True)
+    story.did(AGENT, ask.JoinAsAgent)
+    assert refused(story, "buyer_favor", "full_refund").details["rule"] == "second_person"
+
+
 def test_nobody_is_their_own_second_person() -> None:
     story = Story(rich()).claimed()
     story.recommends(AGENT, "buyer_favor", "full_refund")
@@ -265,7 +287,8 @@ def test_nobody_is_their_own_second_person() -> None:
 
 
 @pytest.mark.parametrize(
-    "other", [("compromise", "full_refund"), ("buyer_favor", "cancel_order"), ("buyer_favor", "partial_refund", 6000)]
+    "other",
+    [("seller_favor", "release_to_seller"), ("buyer_favor", "cancel_order"), ("buyer_favor", "partial_refund", 6000)],
 )
 def test_another_recommendation_is_not_the_same(other: Any) -> None:
     story = Story(rich()).claimed(SECOND)
@@ -293,19 +316,11 @@ def test_a_recommendation_is_for_staff() -> None:
 
 
 def decided(outcome: str = "seller_favor", rules: Policy | None = None) -> Story:
-    story = Story(rules).claimed()
-    story.run(
-        story.command(
-            AGENT,
-            ask.Decide,
-            Outcome(outcome),
-            R.SPLIT,
-            "This is why.",
-            ("late",),
-            2000,
-            ("e1",),
-        )
-    )
+    """In favour of the seller all is released; else 2,000 go back to the buyer."""
+    story = Story(rules).claimed().shows(BUYER, "e1")
+    ruled = (R.RELEASE_TO_SELLER, None) if outcome == "seller_favor" else (R.SPLIT, 2000)
+    resolution, amount = ruled
+    story.did(AGENT, ask.Decide, Outcome(outcome), resolution, "This is why.", ("late",), amount, ("e1",))
     return story
 
 
@@ -315,6 +330,7 @@ def decided(outcome: str = "seller_favor", rules: Policy | None = None) -> Story
 )
 def test_the_losing_party_appeals(outcome: str, author: Any) -> None:
     story = decided(outcome).wait(H)
+    story.shows(author, "e2")
     filed, left = story.did(author, ask.FileAppeal, "That is not true.", ("e1", "e2", "e2"))
     assert filed.body == {
         "reason": "That is not true.",
@@ -345,10 +361,30 @@ def test_staff_do_not() -> None:
     assert isinstance(decided().refusal(AGENT, ask.FileAppeal, "Oops.", ("e2",)), Forbidden)
 
 
-@pytest.mark.parametrize("evidence", [(), ("e1",)])
-def test_without_new_evidence_it_is_refused(evidence: Any) -> None:
-    error = decided().refusal(BUYER, ask.FileAppeal, "No!", evidence)
+@pytest.mark.parametrize("evidence", [(), ("e1",), ("invented",), ("theirs",), ("taken back",), ("e1", "theirs")])
+def test_without_new_evidence_of_ones_own_it_is_refused(evidence: Any) -> None:
+    story = decided().shows(SELLER, "theirs").shows(BUYER, "taken back")
+    story.did(BUYER, ask.WithdrawEvidence, "taken back")
+    error = story.refusal(BUYER, ask.FileAppeal, "No!", evidence)
     assert error.details["rule"] == "new_evidence_required"
+
+
+def test_beside_it_only_evidence_of_the_room_is_named() -> None:
+    story = decided().shows(SELLER, "theirs").shows(BUYER, "new")
+    error = story.refusal(BUYER, ask.FileAppeal, "No!", ("new", "invented"))
+    assert isinstance(error, BadRequest)
+    assert error.details == {"field": "evidence", "unknown": ["invented"]}
+    story.did(BUYER, ask.FileAppeal, "No!", ("new", "theirs", "e1"))
+
+
+@pytest.mark.parametrize("kind", [ask.Decide, ask.Recommend])
+def test_a_ruling_cites_only_evidence_of_the_room(kind: Any) -> None:
+    story = Story().claimed().shows(SELLER, "e1")
+    said = {"statement": "Because.", "reason_codes": ("late",)}
+    error = story.refusal(AGENT, kind, Outcome.BUYER_FAVOR, R.FULL_REFUND, **said, evidence=("e1", "e2"))
+    assert error.details == {"field": "evidence", "unknown": ["e2"]}
+    story.did(SELLER, ask.WithdrawEvidence, "e1")  # staff still see it
+    story.did(AGENT, kind, Outcome.BUYER_FAVOR, R.FULL_REFUND, **said, evidence=("e1",))
 
 
 def test_an_appeal_has_a_reason() -> None:
@@ -359,7 +395,7 @@ def test_an_appeal_has_a_reason() -> None:
 
 
 def test_at_the_last_moment_and_not_later() -> None:
-    decided().wait(72 * H).did(BUYER, ask.FileAppeal, "No!", ("e2",))
+    decided().wait(72 * H).appeals(BUYER, "e2")
     story = decided()
     closes_at = story.now + 72 * H
     story.until(closes_at + MS)
@@ -381,7 +417,7 @@ def test_what_was_not_decided_cannot_be_appealed() -> None:
 
 def appealed() -> Story:
     story = decided()
-    story.did(BUYER, ask.FileAppeal, "No!", ("e2",))
+    story.appeals(BUYER, "e2")
     return story
 
 
@@ -396,7 +432,7 @@ def test_another_agent_has_to_take_it() -> None:
 def test_an_agent_who_did_not_decide_keeps_the_case() -> None:
     story = decided()
     story.did(AGENT, ask.LeaveAsAgent)
-    written = story.did(BUYER, ask.FileAppeal, "No!", ("e2",))
+    written = story.appeals(BUYER, "e2")
     assert [entry.kind for entry in written] == [EntryKind.APPEAL_FILED]
 
 
@@ -457,25 +493,116 @@ def test_the_parties_may_still_agree_on_appeal_and_that_is_final() -> None:
     assert story.refusal(BUYER, ask.FileAppeal, "No!", ("e9",)).details["rule"] == "appealed_already"
 
 
-def test_an_appeal_disposes_of_what_was_not_asked_for_yet() -> None:
-    """The first decision asked for 2,000 back; whatever comes of that, no more than the rest is asked for again."""
-    story = appealed()
-    assert story.state.refundable == PAID - 2000
+TOTALS = [
+    # what the first decision gave back, the final one, and what is asked for then: refund, release, reversal
+    (0, PAID, PAID, 0, {"release": PAID}),
+    (0, 3000, 3000, 0, {"release": 3000}),
+    (0, 0, None, None, None),
+    (2000, PAID, PAID - 2000, 0, {"release": PAID - 2000}),
+    (2000, 2000, None, None, None),
+    (2000, 500, 0, 1500, {"refund": 1500}),
+    (2000, 0, 0, 2000, {"refund": 2000}),
+    (PAID, PAID, None, None, None),
+    (PAID, 3000, 0, 7000, {"refund": 7000}),
+    (PAID, 0, 0, PAID, {"refund": PAID}),
+]
+
+
+def giving(amount: int) -> tuple[str, str, int | None]:
+    """A ruling that gives the buyer so much."""
+    if amount == PAID:
+        return "buyer_favor", "full_refund", None
+    return ("compromise", "split", amount) if amount else ("seller_favor", "release_to_seller", None)
+
+
+@pytest.mark.parametrize("paid", [False, True])
+@pytest.mark.parametrize(("first", "final", "refund", "release", "reversal"), TOTALS)
+def test_a_final_decision_is_total(
+    first: int, final: int, refund: int | None, release: int | None, reversal: Any, paid: bool
+) -> None:
+    """Asked for is only what was not asked for before; what is not theirs any more, the marketplace takes back."""
+    story = Story().claimed()
+    story.decides(AGENT, *giving(first))
+    before = story.state.settlement
+    assert before is not None
+    if paid:
+        story.event(OrderEventType.PAYMENT_REFUNDED, key=before.key, amount=first)
+        story.event(OrderEventType.PAYMENT_RELEASED, key=before.release_key)
+    loser = SELLER if first == PAID else BUYER
+    story.appeals(loser, "e2")
     story.did(SECOND, ask.JoinAsAgent)
-    story.says(SELLER, "No comment.")
-    assert refused(story, "compromise", "split", PAID - 2000 + 1, by=SECOND).details["limit"] == PAID - 2000
-    story.decides(SECOND, "buyer_favor", "full_refund")
-    refunds = [each["amount"] for each in story.told(WebhookType.PAYMENT_REFUND_REQUESTED)]
-    releases = [each["amount"] for each in story.told(WebhookType.PAYMENT_RELEASE_REQUESTED)]
-    assert (refunds, releases) == ([2000, PAID - 2000], [PAID - 2000])
-    assert len({each["key"] for each in story.told(WebhookType.PAYMENT_REFUND_REQUESTED)}) == 2
+    story.wait(48 * H + MS)
+    *_, resolved = story.decides(SECOND, *giving(final))
+    assert story.state.resolved_amount == (final or None)
+    assert resolved.body.get("reversal") == reversal
+    assert story.told(WebhookType.DISPUTE_RESOLVED)[-1].get("reversal") == reversal
+    if refund is None:
+        assert "settlement" not in resolved.body
+        assert story.state.settlement is None
+    else:
+        assert (resolved.body["settlement"]["refund"], resolved.body["settlement"]["release"]) == (refund, release)
+    assert (story.state.buyer_gets, story.state.seller_gets) == (final, PAID - final)
+    [earlier] = story.state.earlier
+    assert (earlier.buyer_gets, earlier.seller_gets) == (min(first, final), PAID - max(first, final))
+
+
+def test_what_was_paid_back_otherwise_is_not_there_to_be_ruled_on() -> None:
+    story = Story().claimed()
+    story.decides(AGENT, "compromise", "split", 2000)
+    assert story.state.settlement is not None
+    story.event(OrderEventType.PAYMENT_REFUNDED, key=story.state.settlement.key, amount=2500)
+    story.appeals(BUYER, "e2")
+    story.did(SECOND, ask.JoinAsAgent)
+    story.wait(48 * H + MS)
+    assert refused(story, "compromise", "split", PAID - 499, by=SECOND).details["limit"] == PAID - 500
+    *_, resolved = story.decides(SECOND, "buyer_favor", "full_refund")
+    assert resolved.body["amount"] == PAID - 500
+    assert resolved.body["settlement"]["refund"] == PAID - 2500
+    assert resolved.body["reversal"] == {"release": PAID - 2000}
+
+
+def test_two_persons_look_at_the_total() -> None:
+    story = Story(rich()).claimed()
+    story.decides(AGENT, "compromise", "split", 5000)
+    story.appeals(BUYER, "e2")
+    story.did(SECOND, ask.JoinAsAgent)
+    story.wait(48 * H + MS)
+    assert refused(story, "compromise", "split", 5001, by=SECOND).details["rule"] == "second_person"
+    assert refused(story, "compromise", "split", 4999, by=SECOND).details["rule"] == "second_person"
+    story.decides(SECOND, "compromise", "split", 5000)
+
+
+def test_what_a_decision_takes_back_is_not_asked_for_again_when_it_fails() -> None:
+    story = Story(policy(settlement_retries=3)).claimed()
+    story.decides(AGENT, "buyer_favor", "full_refund")
+    assert story.state.settlement is not None
+    key = story.state.settlement.key
+    story.appeals(SELLER, "e2")
+    story.did(SECOND, ask.JoinAsAgent)
+    story.wait(48 * H + MS)
+    story.decides(SECOND, "seller_favor", "release_to_seller")
+    story.event(OrderEventType.PAYMENT_FAILED, key=key)
+    assert story.state.deadline(Rule.SETTLEMENT_RETRY) is None
+    story.wait(7 * H).tick()
+    assert len(story.told(WebhookType.PAYMENT_REFUND_REQUESTED)) == 1
+
+
+def test_the_buyer_cannot_keep_the_sellers_appeal_from_being_decided() -> None:
+    story = decided("buyer_favor")
+    story.appeals(SELLER, "e2")
+    assert story.refusal(BUYER, ask.Close, "Thanks.").details["rule"] == "appeal_pending"
+    assert "dispute.close" not in story.actions(BUYER)
+    own = decided()
+    own.appeals(BUYER, "e2")
+    assert "dispute.close" in own.actions(BUYER)
+    own.did(BUYER, ask.Close, "Never mind.")
 
 
 def test_money_that_waits_until_it_is_final_is_asked_for_once() -> None:
     story = decided(rules=policy(settle="when_final"))
     assert story.state.settlement is not None
     assert story.state.settlement.attempts == 0
-    story.did(BUYER, ask.FileAppeal, "No!", ("e2",))
+    story.appeals(BUYER, "e2")
     assert story.state.settlements == ()
     assert story.state.refundable == PAID
     story.did(SECOND, ask.JoinAsAgent)
