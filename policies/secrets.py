@@ -59,9 +59,9 @@ _TOKEN: Final = re.compile(
     r"xox[abprs]-[\w-]{10,200}|AKIA[0-9A-Z]{16}|AIza[\w-]{35}|glpat-[\w-]{20}|sk-[\w-]{20,200})(?![\w-])"
 )
 _CODE: Final = re.compile(
-    r"(?:\b(?:otp|2fa|one[- ]time (?:code|password)|verification code|security code|login code|auth(?:entication)? code|"
-    r"sms code|código de verificación|código de verificação|"
-    r"bestätigungscode|code de vérification|codice di verifica|kod weryfikacyjny|doğrulama kodu|kode otp|kode verifikasi|mã otp|mã xác minh)|код подтверждения|код из смс|"
+    r"(?:\b(?:otp|2fa|one[- ]time (?:code|password)|(?:verification|security|login|auth|authentication) code|"
+    r"sms code|código de verifica(?:ción|ção)|bestätigungscode|code de vérification|codice di verifica|"
+    r"kod weryfikacyjny|doğrulama kodu|kode otp|kode verifikasi|mã otp|mã xác minh)|код подтверждения|код из смс|"
     r"رمز التحقق|验证码|驗證碼)\D{0,12}?(?P<secret>\d{3}[ -]?\d{3}|\d{4,8})(?!\d)",
     re.IGNORECASE,
 )

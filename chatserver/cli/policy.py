@@ -1,4 +1,4 @@
-"""Commands on the policy file: ``policy check``, ``policy show``, ``policy schema``, ``policy dry-run``."""
+"""Commands on the policy: ``policy check``, ``show``, ``schema``, ``dry-run``, ``scan``, ``evaluate``."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from chatserver.cli.contact import evaluate, scan
 from chatserver.cli.dry_run import dry_run
 from chatserver.cli.failures import ExitCode, Failure
 from chatserver.cli.options import Config, Data, configuration, say
@@ -13,6 +14,8 @@ from chatserver.cli.options import Config, Data, configuration, say
 policy = typer.Typer(no_args_is_help=True, help="The rules of disputes: check, show and try a policy file.")
 
 policy.command("dry-run")(dry_run)
+policy.command()(scan)
+policy.command()(evaluate)
 
 PolicyFile = Annotated[
     Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="The policy file (TOML).")
