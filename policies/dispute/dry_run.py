@@ -27,7 +27,7 @@ from policies.errors import ChatError
 from policies.instant import instant
 from policies.order import OrderFacts, OrderState, Seller
 from policies.room import SYSTEM
-from policies.vocabulary import CommandId, DisputeId, EntryKind, Seq
+from policies.vocabulary import CommandId, DisputeId, EntryKind, Role, Seq, Stage
 
 _SECOND_PERSON: Final = "second_person"
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -167,12 +167,25 @@ def _play(entries: Sequence[Fact], terms: Terms, until: datetime) -> _Course:
     course = _Course(evolve(None, _under(opened, terms)))
     course.places[opened.seq] = course.state.seq
     for entry in later:
+        if _of_opening(entry, opened, course.state):
+            course.add(Draft(entry.author, CommandId(f"past:{entry.seq}"), entry.kind, entry.body), entry.at)
+            continue
         command = command_of(entry, pinned, course.places)
         if command is not None:
             _let_time_pass(course, entry.at)
             _act(course, entry, command)
     _let_time_pass(course, max(until, entries[-1].at))
     return course
+
+
+def _of_opening(entry: Fact, opened: Fact, state: Dispute) -> bool:
+    """Whether an entry was written with the opening, because a chargeback was open by then. No event of the dispute's
+    own says so: what caused it came before."""
+    if entry.at != opened.at or entry.author.role is not Role.SYSTEM:
+        return False
+    if entry.kind is EntryKind.DISPUTE_FROZEN:
+        return "event" not in entry.body
+    return entry.kind is EntryKind.DISPUTE_ESCALATED and state.frozen and state.stage is Stage.NEGOTIATION
 
 
 def _under(opened: Fact, terms: Terms) -> Foreseen:

@@ -14,7 +14,7 @@ from policies.dispute import commands as ask
 from policies.dispute.dry_run import Change, Difference, DryRun, dry_run
 from policies.dispute.policy import Policy, parse_policy
 from policies.errors import ChatError
-from policies.order import OrderState
+from policies.order import Chargeback, OrderState
 from policies.room import SYSTEM
 from policies.vocabulary import EvidenceKind, OrderEventType, Resolution, Role, Seq
 from tests.policies.dispute.moves import a_likely_move, an_event
@@ -106,7 +106,17 @@ def vanished() -> Story:
     return story
 
 
-STORIES: list[Callable[[], Story]] = [negotiated, fulfilled, decided, vanished]
+def charged_back() -> Story:
+    """The bank was asking before the dispute was opened: support is in it, and no money moves, from its beginning."""
+    story = Story(order_state=OrderState(chargeback=Chargeback.OPEN, chargeback_at=OPENED - H), talked=False)
+    story.attended()
+    story.did(AGENT, ask.JoinAsAgent)
+    story.wait(90 * H).event(OrderEventType.CHARGEBACK_WON)
+    story.decides(AGENT, "seller_favor", "release_to_seller")
+    return story
+
+
+STORIES: list[Callable[[], Story]] = [negotiated, fulfilled, decided, vanished, charged_back]
 
 
 @pytest.mark.parametrize("story", STORIES)
