@@ -30,7 +30,7 @@ from storage.room_log import RoomLog
 COUNT_MAX: Final = 10_000
 """Counting stops here: it is to help somebody choose, and must not read a million keys for that."""
 READ_THROUGH: Final = 5_000
-"""Disputes of one query where all are read through."""
+"""Disputes of one query where all are read through, and entries of one that are read to show them."""
 PREFIX_CHARS: Final = 6
 """So much of a dispute's id must be given for a search: less would find hundreds."""
 SOONEST_FIRST: Final = [("queue_at", 1), ("_id", 1)]
@@ -151,6 +151,19 @@ class Disputes:
         entries = await self._log.read_from({each.dispute.room: each.dispute.seq for each in stored}, limit)
         read = ((each, entries.get(each.dispute.room)) for each in stored)
         return [made for each, run in read if run and (made := _try_follow(each, run)) is not None]
+
+    async def as_of_now(self, disputes: Sequence[Dispute]) -> list[Dispute]:
+        """Snapshots, each brought up to the plain messages that came after it, in one query.
+
+        Good enough to show: one that very many messages have followed may stay as it is.
+
+        Args:
+            disputes: up to 1,000, as read.
+        """
+        entries = await self._log.read_from({each.room: each.seq for each in disputes}, READ_THROUGH)
+        read = ((each, entries.get(each.room)) for each in disputes)
+        followed = ((each, _try_follow(Stored(each, 0), run) if run else None) for each, run in read)
+        return [each if now is None else now.dispute for each, now in followed]
 
     async def of_order(self, order: OrderId) -> list[Dispute]:
         """The disputes of an order, those opened first before the others."""

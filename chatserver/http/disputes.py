@@ -239,16 +239,22 @@ def router(services: Services) -> APIRouter:
             party=None if reader.role in FULL_VIEW else reader.id,
         )
         page = await services.disputes.page(query, limit, cursor)
+        # What is listed is shown as it is now. A message may have made it wait for somebody else in this second.
+        shown = [
+            each
+            for each in await services.disputes.as_of_now(page.disputes)
+            if not query.statuses or each.status in query.statuses
+        ]
         asked: dict[str, Any] = {
             "assignee": assignee,
             "q": q,
             "cursor": cursor,
             "limit": limit,
-            "found": len(page.disputes),
+            "found": len(shown),
         }
         asked |= {"status": sorted(query.statuses) or None, "stage": sorted(query.stages) or None}
-        await record_reads(services, reader, "disputes.list", page.disputes, details=asked)
-        found: dict[str, Any] = {"disputes": [_listed(services, each, lister) for each in page.disputes]}
+        await record_reads(services, reader, "disputes.list", shown, details=asked)
+        found: dict[str, Any] = {"disputes": [_listed(services, each, lister) for each in shown]}
         if page.cursor is not None:
             found["next_cursor"] = page.cursor
         if page.counts:

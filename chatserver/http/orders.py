@@ -320,7 +320,7 @@ async def _disputes(services: Services, order: Order, reader: Caller) -> list[Di
     """Those that the reader may see. Who became a party later has no part in what others have disputed before."""
     if order.latest_dispute is None:
         return []
-    found = await services.disputes.of_order(order.facts.id)
+    found = await services.disputes.as_of_now(await services.disputes.of_order(order.facts.id))
     if isinstance(reader, BackEnd):
         return found
     return [each for each in found if role_in_dispute(each, reader.user_id, reader.role) is not None]

@@ -163,14 +163,15 @@ async def _summaries(services: Services, rooms: tuple[RoomFacts, ...], reader: U
     cursors = await services.cursors.of_user(ids, reader)
     last = await services.log.read_at(heads)
     titles = await services.orders.titles({facts.order_id for facts in rooms})
-    disputes = await services.disputes.several({each for facts in rooms if (each := dispute_of(facts)) is not None})
+    known = await services.disputes.several({each for facts in rooms if (each := dispute_of(facts)) is not None})
+    disputes = {each.id: each for each in await services.disputes.as_of_now(list(known.values()))}
     summaries = []
     for facts in rooms:
         buying = facts.buyer.id == reader
         other = facts.seller if buying else facts.buyer
-        known = cursors.get(facts.id)
+        mine = cursors.get(facts.id)
         dispute = disputes.get(dispute_of(facts) or DisputeId(""))
-        cursor = Cursor(delivered=known.delivered, read=known.read) if known else Cursor(delivered=0, read=0)
+        cursor = Cursor(delivered=mine.delivered, read=mine.read) if mine else Cursor(delivered=0, read=0)
         you = Role.BUYER if buying else Role.SELLER
         summaries.append(
             RoomSummary(

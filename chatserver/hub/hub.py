@@ -37,6 +37,7 @@ from chatserver.hub.relay import Relay, hub_channel
 from chatserver.hub.seats import Seats
 from chatserver.hub.sessions import Sessions
 from chatserver.hub.staff_log import StaffLogs
+from chatserver.hub.standings import Standings
 from chatserver.hub.tally import Tally
 from chatserver.hub.tasks import end
 from chatserver.hub.unread_marks import UnreadMarks
@@ -150,6 +151,7 @@ class Hub:
         self._unread = UnreadMarks(
             parts.unread, parts.clock, timedelta(seconds=settings.unread_after_s / 2), self.spawn
         )
+        self._standings = Standings(parts.disputes, self.spawn)
         desk = Desk(
             log=parts.log,
             rooms=parts.rooms,
@@ -206,8 +208,9 @@ class Hub:
     async def stop(self) -> None:
         """Let go of everything. Call ``drain`` before."""
         await end(*self._background, *self._tasks)
-        with contextlib.suppress(Unavailable):  # then the next message marks its room
+        with contextlib.suppress(Unavailable):  # then the next message does it
             await self._unread.flush()
+            await self._standings.flush()
         await self._presence.stop()
         await self.seats.stop()
         await self._registry.leave()
@@ -244,6 +247,7 @@ class Hub:
         """Tell everybody of entries of one room that are in the log: other processes, and this one's members."""
         self.tally.appended += len(entries)
         self._unread.note(entries)
+        self._standings.note(entries)
         room_id = entries[0].room
         run = [Publication.of(entry) for entry in entries]
         live = self.live.get(room_id)

@@ -10,10 +10,23 @@ import pytest
 
 from chatserver.http.api import create_api
 from chatserver.http.disputes import DISPUTES_PAGE
+from policies.dispute.commands import SendMessage
 from policies.dispute.state import Agent, Dispute
+from policies.entry import Author, Draft
 from policies.instant import rfc3339
-from policies.vocabulary import ApiScope, DisputeId, Role, RoomId, Stage, Status, UserId
+from policies.vocabulary import (
+    ApiScope,
+    CommandId,
+    DisputeId,
+    EntryKind,
+    Role,
+    RoomId,
+    Stage,
+    Status,
+    UserId,
+)
 from storage.audit import Audit
+from storage.chain import link
 from storage.client import Database, MongoConfig, Session, open_database
 from tests.chatserver.http.conftest import (
     DISPUTES,
@@ -227,6 +240,32 @@ async def test_what_cannot_be_put_on_record_is_not_told(buyer: Caller, backstage
 
 
 # Lists
+
+
+async def test_what_is_listed_is_as_it_is_now(
+    buyer: Caller, seller: Caller, back_end: Caller, backstage: Backstage
+) -> None:
+    """A plain message writes no snapshot; who looks right after it sees whose turn it is all the same."""
+    dispute = await opened(buyer, backstage)
+    services, room = backstage.services, RoomId(dispute["room"])
+    sue = Author(UserId(backstage.seller), Role.SELLER, "Shop")
+    await services.desk.run(DisputeId(dispute["id"]), SendMessage(sue, CommandId("s"), "Let me see."))
+    ada = Author(UserId(backstage.buyer), Role.BUYER, "Ada")
+    draft = Draft(ada, CommandId("b"), EntryKind.MESSAGE, {"text": "It is dark here."})
+    entries = link(room, await services.log.head(room), [draft], backstage.clock.now(), lambda: bytes(16))
+    assert (await services.log.submit(entries)).failure is None
+    [listed] = (await seller.get(DISPUTES)).json()["disputes"]
+    assert (listed["status"], listed["seq"]) == ("waiting_for_seller", entries[-1].seq)
+    for status in Status:
+        answer = (await seller.get(DISPUTES, status=status.value)).json()["disputes"]
+        assert [each["status"] for each in answer if each["status"] != status] == []
+    [summary] = (await back_end.get(f"/v1/orders/{backstage.order_id}")).json()["disputes"]
+    assert summary["status"] == "waiting_for_seller"
+    rooms = {each["room"]: each for each in (await seller.get("/v1/rooms")).json()["rooms"]}
+    assert rooms[room]["dispute"]["status"] == "waiting_for_seller"
+    assert rooms[room]["dispute"]["due"]["action"] == "message.send"
+    rooms = {each["room"]: each for each in (await buyer.get("/v1/rooms")).json()["rooms"]}
+    assert "due" not in rooms[room]["dispute"]
 
 
 async def stored(
