@@ -123,6 +123,7 @@ class Orders:
         self._database = database
         self._orders = database.collection("orders")
         self._events = database.collection("order_events")
+        self._disputes = database.collection("disputes")
         self._log = log
         self._rooms = rooms
         self._salt = salt
@@ -267,7 +268,8 @@ class Orders:
         return found
 
     async def _record(self, known: Order, event: OrderEvent, now: datetime) -> EventResult:
-        state = apply_event(known.state, event, known.facts.amount)
+        asked = await self._still_asked(known.facts.id, event)
+        state = apply_event(known.state, event, known.facts.amount, asked)
         order = replace(known, state=state, version=known.version + 1)
         concerns_dispute = known.latest_dispute is not None
         data = dict(event.data)
@@ -290,6 +292,20 @@ class Orders:
 
         entries = await self._write(known, order, f"event:{event.id}", {"event": told}, now, also)
         return EventResult(order, True, entries, pending=concerns_dispute)
+
+    async def _still_asked(self, order: OrderId, event: OrderEvent) -> int | None:
+        """What a dispute of the order has asked to be paid back under a refund's key, and nobody has reported as paid;
+        None when the key is none of theirs."""
+        key = event.data.get("key")
+        if event.type is not OrderEventType.PAYMENT_REFUNDED or not isinstance(key, str):
+            return None
+        fields = {"state.settlement": 1, "state.earlier": 1}
+        found = await self._disputes.find_one({"_id": key.partition(":")[0], "order_id": order}, projection=fields)
+        if found is None:
+            return None
+        settlements = [each for each in (*found["state"].get("earlier", ()), found["state"].get("settlement")) if each]
+        asked: int = sum(max(0, s["refund"] - s.get("refund_paid", 0)) for s in settlements if s["key"] == key)
+        return asked
 
     async def _write(
         self,

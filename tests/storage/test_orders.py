@@ -445,3 +445,31 @@ async def test_refunds_are_part_of_an_orders_state(orders: Orders) -> None:
     order = await orders.get(FACTS.id)
     assert order is not None
     assert order.state.refunded == 599
+
+
+@pytest.mark.parametrize(
+    ("data", "refunded"),
+    [
+        ({"key": "d1:6"}, 500),
+        ({"key": "d1:4"}, 200),
+        ({"key": "d1:9"}, 0),
+        ({"key": "d1:6", "amount": 700}, 700),
+        ({"key": "d2:6"}, 1999),
+        ({"key": "other"}, 1999),
+        ({}, 1999),
+    ],
+)
+async def test_a_refund_that_names_only_our_key_is_of_what_was_asked_for(
+    orders: Orders, database: Database, data: dict[str, Any], refunded: int
+) -> None:
+    await orders.put(FACTS, NOW)
+    earlier = {"key": "d1:4", "refund": 300, "refund_paid": 100}
+    state = {"settlement": {"key": "d1:6", "refund": 500, "refund_paid": 0}, "earlier": [earlier]}
+    disputes = database.collection("disputes")
+    people = {"buyer": "b", "seller": "s", "assignee": None}
+    times = {"opened_at": NOW, "queue_at": NOW}
+    kept = {**people, **times, "stage": "negotiation", "status": "resolved", "seq": 6, "told": 0, "state": state}
+    await disputes.insert_one({"_id": "d1", "order_id": FACTS.id, **kept})
+    await disputes.insert_one({"_id": "d2", "order_id": "another", **kept})
+    told = await orders.record_event(FACTS.id, OrderEvent("e2", OrderEventType.PAYMENT_REFUNDED, LATER, data), LATER)
+    assert told.order.state.refunded == refunded
