@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from chatserver.client.web import Web
 from policies.errors import BadRequest, ChatError, Refused, Unavailable
@@ -106,7 +107,7 @@ async def attach(web: Web, room: str, attachment: Attachment, progress: Progress
     """
     said = await asyncio.to_thread(attachment.announcement)
     async with web.connected() as client, web.connected(UPLOAD_TIMEOUT_S) as store:
-        announced = (await web.ask(client, "POST", f"/v1/rooms/{room}/evidence", said)).json()
+        announced = (await web.ask(client, "POST", f"/v1/rooms/{quote(room, safe='')}/evidence", said)).json()
         evidence = str(announced["evidence_id"])
         sending = _Sending(web, store, attachment, said["size"], progress)
         await _upload(web, client, sending, evidence, announced["upload"])

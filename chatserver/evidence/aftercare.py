@@ -102,15 +102,13 @@ class EvidenceAftercare:
         cleared = await self._each(await self._known.leftovers(before, AT_ONCE), self._clear)
         if not await self._known.after(None, 1):  # where there is no evidence there need not be a store
             return cleared
-        strays: dict[EvidenceId, str] = {}
+        page: dict[EvidenceId, str] = {}
         async for found in self._store.listing(f"{INCOMING}/"):
-            if len(strays) == STRAYS_AT_ONCE:
-                break
-            strays[EvidenceId(found.key.rpartition("/")[2])] = found.key
-        known = await self._known.several(strays)
-        needed = {each.id for each in known.values() if each.state in UNFINISHED}
-        await self._store.purge(gone := [key for evidence, key in strays.items() if evidence not in needed])
-        return cleared + len(gone)
+            page[EvidenceId(found.key.rpartition("/")[2])] = found.key
+            if len(page) == STRAYS_AT_ONCE:
+                cleared += await self._clear_strays(page)
+                page = {}
+        return cleared + await self._clear_strays(page)
 
     async def retire(self) -> int:
         """Delete evidence whose time is up, unless it is held."""
@@ -171,6 +169,13 @@ class EvidenceAftercare:
         if until is not None and until < now + LOOK_EVERY:
             await self._known.look_later(evidence.id, until)
         return False
+
+    async def _clear_strays(self, uploaded: dict[EvidenceId, str]) -> int:
+        """Delete those of the uploaded objects, by evidence, that nobody will look at any more."""
+        known = await self._known.several(uploaded)
+        needed = {each.id for each in known.values() if each.state in UNFINISHED}
+        await self._store.purge(gone := [key for evidence, key in uploaded.items() if evidence not in needed])
+        return len(gone)
 
     async def _kept_until(self, evidence: Evidence) -> datetime | None:
         """How long a piece is kept; None while nobody can say, because a dispute goes on or is held."""

@@ -1,5 +1,6 @@
 """``chatserver dev`` as a person or a script runs it."""
 
+import asyncio
 import json
 import os
 import signal
@@ -18,6 +19,8 @@ from redis import Redis
 
 from chatserver import demo, instance
 from chatserver.cli.failures import ExitCode
+from chatserver.client import ChatClient
+from tests.chatserver.evidence import files
 from tests.program import PROJECT, Program, descendants, environment_with, gone, wait_until
 
 
@@ -98,6 +101,28 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
             assert entries(second.line("ready "), api_key) == written
             assert all(gone(pid) for pid in started)
             assert second.stop() == 0
+
+
+def test_evidence_is_there_after_it_was_killed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+
+    async def attach(told: instance.Instance) -> str:
+        async with ChatClient(told.base_url, token=demo.token_in(told.demo.links.buyer)) as client:
+            room = await client.join(f"order-{demo.ORDER_ID}")
+            return (await room.attach(files.photo(), kind="photo", filename="parcel.jpg")).id
+
+    with dev(data) as killed:
+        killed.line("ready ")
+        evidence = asyncio.run(attach(instance.read(data)))
+        killed.process.kill()
+        killed.wait()
+    with dev(data) as second:
+        second.line("ready ")
+        told = instance.read(data)
+        headers = {"Authorization": f"Bearer {demo.token_in(told.demo.links.seller)}"}
+        read = httpx.get(f"{told.base_url}/v1/evidence/{evidence}", headers=headers).raise_for_status().json()
+        assert httpx.get(read["download"]["url"]).raise_for_status().content.startswith(b"\xff\xd8")
+        assert second.stop() == 0
 
 
 def test_when_a_part_ends_by_itself_all_ends(tmp_path: Path) -> None:
