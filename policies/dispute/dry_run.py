@@ -102,9 +102,11 @@ def dry_run(entries: Sequence[Fact], policy: Policy, until: datetime) -> DryRun:
     opened = entries[0]
     before = evolve(None, opened)
     name = before.id, opened.at, before.policy_version
-    allowed = eligibility(*_order_at_opening(before), policy, opened.at)
-    if not allowed.allowed:
-        return DryRun(*name, (Difference(Change.NOT_OPENED, opened.kind.value, opened.seq, allowed.rule, opened.at),))
+    rule = eligibility(*_order_at_opening(before), policy, opened.at).rule
+    if before.number > policy.opening.disputes_per_order:
+        rule = rule or "too_many_disputes"
+    if rule is not None:
+        return DryRun(*name, (Difference(Change.NOT_OPENED, opened.kind.value, opened.seq, rule, opened.at),))
     until = instant(until)
     was = _play(entries, before.terms, until)
     would = _play(entries, policy.terms, until)

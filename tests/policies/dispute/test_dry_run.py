@@ -127,6 +127,16 @@ def test_under_the_same_terms_everything_is_as_it_was(story: Callable[[], Story]
     assert (ran.dispute, ran.opened_at, ran.policy_version) == (played.state.id, OPENED, "default")
 
 
+def test_a_dispute_that_would_be_one_too_many() -> None:
+    first = Story()
+    first.did(BUYER, ask.Close, "Enough")
+    second = Story(earlier=first.state)
+    for most, rules in ((1, ["too_many_disputes"]), (2, [])):
+        ran = dry_run(second.entries, parse_policy({"opening": {"disputes_per_order": most}}), LATER)
+        assert [each.rule for each in ran.differences if each.change is Change.NOT_OPENED] == rules
+    assert dry_run(first.entries, parse_policy({"opening": {"disputes_per_order": 1}}), LATER).differences == ()
+
+
 def test_how_late_a_worker_was_makes_no_difference() -> None:
     story = Story().wait(30 * H)
     story.tick()
