@@ -104,7 +104,7 @@ async def test_entries_that_make_no_dispute(shop: Shop, dispute: Dispute) -> Non
     assert await check(shop, dispute) == (2, SnapshotFault.DIFFERS)
 
 
-async def erase(shop: Shop, dispute: Dispute, kind: EntryKind) -> list[int]:
+async def erase(shop: Shop, dispute: Dispute, kind: EntryKind) -> list[Seq]:
     """Erase what a dispute's entries of a kind say."""
     seqs = [entry.seq for entry in await shop.entries(dispute) if entry.kind is kind]
     assert await shop.log.erase(dispute.room, seqs=seqs) == len(seqs) > 0
@@ -161,7 +161,7 @@ async def test_an_erased_answer_to_an_appeal(shop: Shop, answer: str) -> None:
 async def test_what_depends_on_erased_content_cannot_be_compared(shop: Shop, dispute: Dispute, kind: EntryKind) -> None:
     [seq] = await erase(shop, dispute, kind)
     found = await check_snapshot(dispute.id, shop.log, shop.disputes)
-    assert found == Incomparable(dispute.room, Seq(seq))
+    assert found == Incomparable(dispute.room, seq)
 
 
 async def test_the_continuous_check_says_what_it_could_not_compare(shop: Shop, dispute: Dispute) -> None:
