@@ -266,13 +266,13 @@ _SIGN: Final = re.compile(
     rf"|(?P<scheme>\bh(?:tt|xx)ps?\s*:?\s*//?\s*/?\s*(?=\w))|(?P<www>\bw\s?w\s?w\s*(?:\.|dot|punto|ponto|punkt)\s*(?=\w))"
 )
 _SPELLED: Final = re.compile(
-    rf"[(\[{{<\"*_~|-]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|-]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly)\b"
+    rf"'(?:at|dot)'|[(\[{{<\"*_~|-]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|-]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly)\b"
     rf"|[点點][a-z]|[a-z]艾特|\b(?:{_AT_WORDS})\s+(?:{_PROVIDERS})\b|,(?:com|net|ru|de|org|gg|io)\b"
     r"|:\s?/\s?/|w w w|\s/\s"
 )
 
 
-_SIGNS: Final = re.compile(r"-(?:at|dot)-|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b|hxxp|w w")
+_SIGNS: Final = re.compile(r"[-'](?:at|dot)[-']|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b|hxxp|w w")
 _SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly)\b")
 
 

@@ -63,7 +63,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             score -= 0.2 if near & Cue.PRODUCT and not near & (Cue.REACH | Cue.TALK) else 0.0
             found.append((start, end, Category.INVITE, score, "invite.elsewhere"))
         if mask & Cue.SOLICITING:
-            score = 0.48 + _sum(
+            score = 0.52 + _sum(
                 near | cues.within(start, end),
                 ((Cue.ASK, 0.14), (Cue.REACH, 0.12), (CHANNELS, 0.1), (Cue.GAME, -0.35), (Cue.TALK, 0.04)),
             )
@@ -78,8 +78,8 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
         if mask & Cue.OUTSIDE and not mask & (Cue.OFFPAY | Cue.INVITE):
             paying = near & (Cue.PAY | Cue.CHEAP | PAYMENTS)
             score = (
-                (0.2 if " " in cues.text[start:end] else 0.1)
-                + _sum(near, ((Cue.TALK, 0.18), (Cue.PAY, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.2)))
+                (0.28 if " " in cues.text[start:end] else 0.1)
+                + _sum(near, ((Cue.TALK, 0.24), (Cue.PAY, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.24)))
                 - damp
             )
             score -= 0.2 if near & (Cue.PRODUCT | Cue.PAST) else 0.0
@@ -159,6 +159,8 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score += 0.2
     if not firm and near & Cue.TALK and _before(cues, start, Cue.VIA):
         score += 0.08
+    if not firm and _before(cues, start, Cue.TALK | Cue.REACH):
+        score += 0.2
     if words <= 4 and question:
         score += 0.24
     elif words <= 2 and firm:
@@ -196,6 +198,8 @@ def _tied(cues: Cues, start: int, end: int) -> bool:
         cues, end, Cue.MINE | Cue.YOURS | Cue.REACH | Cue.ASK
     ):
         return True
+    if _before(cues, start, Cue.TALK | Cue.REACH):
+        return True
     via = _before(cues, start, Cue.VIA)
     return via and bool(cues.near(start, end, 25) & Cue.TALK)
 
@@ -212,6 +216,8 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disgui
         score += 0.22
     elif _before(cues, start, Cue.YOURS | Cue.ASK):
         score += 0.24
+    elif _after(cues, hit[1], Cue.MINE):
+        score += 0.2
     if _before(cues, start, Cue.VIA):
         score += 0.06
     if disguised:
@@ -266,7 +272,9 @@ def _after(cues: Cues, end: int, kinds: int) -> bool:
     )
 
 
-_GAP: Final = re.compile(r"[\s'\"*_(]*(?:the|a|my|le|la|el|o|den|das|il|l'|ur|old|new)?[\s'\"*_]*")
+_GAP: Final = re.compile(
+    r"[\s'\"*_(]*(?:the|a|my|le|la|el|o|den|das|il|l'|ur|old|new|id|number|no|nick|numero)?[\s'\"*_]*"
+)
 
 
 def _is_gap(text: str) -> bool:

@@ -48,6 +48,7 @@ class Cue(IntEnum):
     CHEAP = auto()
     DIRECT = auto()
     NO = auto()
+    NO_AFTER = auto()
     REPORT = auto()
     THIRD = auto()
     PRODUCT = auto()
@@ -79,12 +80,25 @@ _ANCHORS: Final = int(
 )  # fmt: skip
 """What a message must hold one of for its words to be weighed at all. Most messages hold none."""
 
+_CUT_NAMES: Final = (
+    "whatsapp",
+    "telegram",
+    "discord",
+    "instagram",
+    "snapchat",
+    "facebook",
+    "paypal",
+    "cashapp",
+    "viber",
+)
+"""Names that people cut in two: each cut is an entry too."""
 _ALTERNATIVES: Final = re.compile(r"(\([^()]*\|[^()]*\))")
 _UNSPACED: Final = re.compile(r"[\u0e00-\u0e7f\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff❤]")
 """Scripts that put no spaces between words: no boundary is asked for beside them."""
 _ARABIC: Final = re.compile(r"[\u0600-\u06ff]")
 _ARABIC_PREFIXES: Final = frozenset("والبلعفك")
 
+_PORTUGUESE: Final = re.compile(r"\b(?:voce|vc|comigo|meu|minha|seu|teu|pra|eu|chama|fala|nao|bora|la)\b")
 _VERBS: Final = int(Cue.REACH | Cue.TALK | Cue.PAY)
 Hit = tuple[int, int, int]
 """Start, end and cues (a mask) of an entry that was found."""
@@ -151,6 +165,11 @@ def load_lexicons() -> Lexicons:
                 words[entry] = words.get(entry, 0) | cue
             for word, value in numbers.items():
                 digits.setdefault(word, value)
+    for name in _CUT_NAMES:
+        for place in range(2, len(name) - 1):
+            for cut in (" ", "-"):
+                written = f"{name[:place]}{cut}{name[place:]}"
+                words[written] = words.get(written, 0) | words.get(name, 0) | words.get(f"{name}*", 0)
     for entry, mask in words.items():
         if mask & Cue.GOODS:  # What is goods in one language is none of the plain facts in another.
             words[entry] = mask & ~int(Cue.PRODUCT)
@@ -265,14 +284,19 @@ class Cues:
         return mask
 
     def denied(self, start: int, end: int) -> bool:
-        """Whether a negation stands before a span, in its clause."""
+        """Whether a negation stands before a span in its clause, or after it as in Turkish and Hindi."""
         sentence, clause = self.sentence(start), self.clause(start)
         window = self.around(start, end, 36)
+        if any(
+            kinds & Cue.NO_AFTER and first >= end and self.sentence(first) == sentence for first, _, kinds in window
+        ):
+            return True
         for first, last, kinds in window:
             if not kinds & Cue.NO or last > start or self.sentence(first) != sentence or self.clause(first) != clause:
                 continue
-            # Portuguese "no" means "on the": it follows a verb.
-            after_verb = any(end == first - 1 and mask & _VERBS for _, end, mask in window)
-            if self.text[first:last] != "no" or not after_verb:
+            # Portuguese "no" means "on the".
+            if self.text[first:last] != "no" or not (
+                _PORTUGUESE.search(self.text) or any(end == first - 1 and mask & _VERBS for _, end, mask in window)
+            ):
                 return True
         return False

@@ -27,7 +27,7 @@ _DATE: Final = re.compile(
     r"|(?<!\d)(?:19|20)\d{2}[01]\d[0-3]\d(?!\d)|(?<!\d)[0-3]\d[0-3]\d(?:19|20)\d{2}(?!\d)|\d{8}t\d{4,6}z?|(?:19|20)\d{2}\s?[-/–]\s?(?:19|20)\d{2}"
 )
 _ADDRESS: Final = re.compile(
-    r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?::\d+)?(?!\d)|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
+    r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?::\d+)?(?!\.?\d)|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
 )
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _SSN: Final = re.compile(r"\d{3}-\d{2}-\d{4}")
@@ -139,6 +139,8 @@ def _is_something_else(text: str, run: Run, written: str) -> bool:
                 return True
             if pattern is _DATE and offset - 1 <= match.start() < offset + len(written) and match.end() > offset:
                 return True
+    if len(run.gaps) > 1 and set(run.gaps) == {"."} and "0" in run.groups and run.singles < 5:
+        return True  # a version
     if _listed(run, written):
         return True
     if _MONEY.fullmatch(written) and not (written.startswith("0") or re.fullmatch(r"\d{3} \d{3} \d{3}", written)):
