@@ -180,9 +180,12 @@ class Orders:
                 continue
         raise _busy()
 
-    async def pending_events(self, limit: int) -> list[PendingEvent]:
-        """Events that disputes have not heard of yet, those reported first before the others."""
-        found = await self._events.find({"pending": True}, sort=[("received_at", 1)], limit=limit)
+    async def pending_events(self, limit: int, avoid: Collection[OrderId] = ()) -> list[PendingEvent]:
+        """Events that disputes have not heard of yet, those reported first before the others; none of some orders."""
+        query: dict[str, Any] = {"pending": True}
+        if avoid:
+            query["order_id"] = {"$nin": list(avoid)}
+        found = await self._events.find(query, sort=[("received_at", 1)], limit=limit)
         return [PendingEvent(each["order_id"], _decode_event(each), each["received_at"]) for each in found]
 
     async def pending_events_of(self, order: OrderId) -> list[OrderEvent]:

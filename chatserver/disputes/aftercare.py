@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -13,7 +13,7 @@ from policies.dispute.commands import LapseClaim
 from policies.errors import Unavailable
 from policies.instant import rfc3339
 from policies.room import SYSTEM
-from policies.vocabulary import CommandId
+from policies.vocabulary import CommandId, OrderId
 from storage.claims import Claims
 from storage.orders import Orders
 
@@ -21,7 +21,20 @@ AT_ONCE: Final = 100
 OWN_TIME: Final = timedelta(seconds=5)
 """Whoever took an event in tells the disputes of it; only what is older was left behind."""
 
+PAUSES_S: Final = (5.0, 30.0, 120.0, 600.0)
+"""How long an order is left alone whose event could not be told, by how often in a row; the last holds from then on."""
+FAILED_MOST: Final = 1000
+SILENT_MOST: Final = 3
+"""One order may be held up by what a dead process has locked; so many in a row with no answer: it is the database."""
+
 logger = structlog.stdlib.get_logger(__name__)
+
+
+class _Pause(NamedTuple):
+    """Until when an order is left alone, by the monotonic clock, and how many times in a row it has failed."""
+
+    until: float
+    times: int
 
 
 class Aftercare:
@@ -55,6 +68,7 @@ class Aftercare:
         self._monotonic = monotonic
         self._offset = clock.offset
         self._patient_until = monotonic()
+        self._failed: dict[OrderId, _Pause] = {}
 
     async def lapse_claims(self) -> int:
         """Let agents leave whose lease has run out; how many."""
@@ -78,19 +92,46 @@ class Aftercare:
         return lapsed
 
     async def report_events(self) -> int:
-        """Tell disputes of events that were left behind; how many."""
-        reported = 0
+        """Tell disputes of events that were left behind; how many.
+
+        An order that fails is left alone for a while, longer each time, and its later events wait for the first one.
+
+        Raises:
+            Unavailable: there was no answer, and nothing else was done.
+        """
+        silence: Unavailable | None = None
+        reported = silent = 0
         left_behind = self._clock.now() - OWN_TIME
-        for pending in await self._orders.pending_events(AT_ONCE):
+        paused = {order for order, pause in self._failed.items() if self._monotonic() < pause.until}
+        for pending in await self._orders.pending_events(AT_ONCE, paused):
             if pending.since > left_behind:
                 break
+            if pending.order in paused:
+                continue
             try:
                 await self._desk.report_event(pending.order, pending.event)
-            except Unavailable:
-                raise
+            except Unavailable as error:
+                silence, silent = error, silent + 1
+                self._put_aside(pending.order)
+                paused.add(pending.order)
+                if silent == SILENT_MOST:
+                    break
             except Exception:
                 # As above: the next one may be of another order.
                 logger.exception("event_not_reported", order=pending.order, event_id=pending.event.id)
-                continue
-            reported += 1
+                self._put_aside(pending.order)
+                paused.add(pending.order)
+            else:
+                self._failed.pop(pending.order, None)
+                silent = 0
+                reported += 1
+        if silence is not None and not reported:
+            raise silence
         return reported
+
+    def _put_aside(self, order: OrderId) -> None:
+        times = self._failed[order].times if order in self._failed else 0
+        pause = PAUSES_S[min(times, len(PAUSES_S) - 1)]
+        self._failed[order] = _Pause(self._monotonic() + pause, times + 1)
+        if len(self._failed) > FAILED_MOST:  # the one that failed first; it is only looked at sooner
+            self._failed.pop(next(iter(self._failed)))

@@ -163,9 +163,9 @@ def open_dispute(
         drafts.append(Draft(SYSTEM, CommandId("talk_first"), EntryKind.NOTICE, talk))
     if order_state.chargeback is Chargeback.OPEN and order_state.chargeback_at is not None:
         frozen: dict[str, Any] = {"at": rfc3339(order_state.chargeback_at)}
-        drafts.append(Draft(SYSTEM, CommandId("frozen:opening"), EntryKind.DISPUTE_FROZEN, frozen))
+        drafts.append(Draft(SYSTEM, CommandId("frozen"), EntryKind.DISPUTE_FROZEN, frozen))
         escalated: dict[str, Any] = {"rule": "chargeback"}
-        drafts.append(Draft(SYSTEM, CommandId("escalated:opening"), EntryKind.DISPUTE_ESCALATED, escalated))
+        drafts.append(Draft(SYSTEM, CommandId("escalated"), EntryKind.DISPUTE_ESCALATED, escalated))
     return drafts
 
 

@@ -405,6 +405,15 @@ async def test_an_event_is_pending_until_it_is_done(database: Database, orders: 
     assert not (await orders.record_event(FACTS.id, DELIVERED, LATER)).pending
 
 
+async def test_what_is_pending_of_other_orders(database: Database, orders: Orders) -> None:
+    for name in ("o1", "o2", "o3"):
+        facts = replace(FACTS, id=OrderId(name))
+        await take(database, orders, (await orders.put(facts, NOW)).order, f"d-{name}")
+        await orders.record_event(OrderId(name), DELIVERED, LATER)
+    found = await orders.pending_events(10, [OrderId("o1"), OrderId("o3")])
+    assert [pending.order for pending in found] == ["o2"]
+
+
 async def test_what_is_pending_of_one_order(database: Database, orders: Orders) -> None:
     for name in ("o1", "o10"):
         facts = replace(FACTS, id=OrderId(name))

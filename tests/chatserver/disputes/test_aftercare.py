@@ -162,6 +162,69 @@ async def test_an_event_that_cannot_be_told_does_not_keep_the_others(
     assert (await office.kinds(other)).count(EntryKind.ORDER_UPDATED) == 1
 
 
+async def test_an_order_that_cannot_be_told_is_left_alone_longer_each_time(
+    office: Office,
+    hand: HandClock,
+    stopwatch: Stopwatch,
+    aftercare: Aftercare,
+    left_behind: Dispute,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its later events wait for the first one; those of other orders, however many fail before them, do not."""
+    await report(office, hand, left_behind, "e2")
+    other = await office.open(2)
+    await report(office, hand, other, "e3")
+    tell = Desk.report_event
+    tried: list[str] = []
+
+    async def fail_for_one(self: Desk, order: Any, event: OrderEvent) -> None:
+        tried.append(event.id)
+        if order == left_behind.order.id and failing:
+            raise Unavailable("Somebody holds its lock.")
+        await tell(self, order, event)
+
+    failing = True
+    monkeypatch.setattr(Desk, "report_event", fail_for_one)
+    monkeypatch.setattr("chatserver.disputes.aftercare.AT_ONCE", 2)
+    hand.advance(5)
+    with pytest.raises(Unavailable):
+        await aftercare.report_events()
+    assert tried == ["e1"]
+    assert await aftercare.report_events() == 1
+    assert tried == ["e1", "e3"]
+    assert (await office.kinds(other)).count(EntryKind.ORDER_UPDATED) == 1
+    for pause in (5, 30, 120, 600, 600):
+        stopwatch.advance(pause - 0.1)
+        assert await aftercare.report_events() == 0
+        stopwatch.advance(0.1)
+        tried.clear()
+        with pytest.raises(Unavailable):
+            await aftercare.report_events()
+        assert tried == ["e1"]
+    failing = False
+    stopwatch.advance(600)
+    assert await aftercare.report_events() == 2
+    assert (await office.kinds(left_behind)).count(EntryKind.ORDER_UPDATED) == 2
+
+
+async def test_a_database_that_does_not_answer_is_not_asked_for_every_order(
+    office: Office, hand: HandClock, aftercare: Aftercare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        await report(office, hand, await office.open(number), "e")
+    asked: list[object] = []
+
+    async def silent(_: Desk, order: object, __: object) -> None:
+        asked.append(order)
+        raise Unavailable("The database did not answer in time.")
+
+    monkeypatch.setattr(Desk, "report_event", silent)
+    hand.advance(5)
+    with pytest.raises(Unavailable):
+        await aftercare.report_events()
+    assert len(asked) == 3
+
+
 async def test_a_silent_database_is_said(
     hand: HandClock, aftercare: Aftercare, left_behind: Dispute, claimed_too: Dispute, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from policies.dispute.evolve import replay
 from policies.dispute.state import Dispute
 from policies.entry import Draft, Entry
 from policies.errors import ChatError, Conflict, Forbidden, NotFound, Refused, Unavailable
+from policies.order import OrderEvent
 from policies.room import SYSTEM, Party, RoomFacts, staff_room
 from policies.vocabulary import (
     CommandId,
@@ -570,7 +571,7 @@ async def test_an_event_while_a_dispute_is_being_opened(shop: Shop, monkeypatch:
     assert first.settlement is not None
     key = first.settlement.key
     write = Ledger.open
-    events = []
+    events: list[OrderEvent] = []
 
     async def late(self: Ledger, *args: Any) -> Dispute:
         if not events:
@@ -582,6 +583,21 @@ async def test_an_event_while_a_dispute_is_being_opened(shop: Shop, monkeypatch:
     await shop.desk.report_event(ORDER, events[0])
     assert await shop.desk.state(second.id) == second
     assert (second.refunded, second.asked) == (500, 0)
+
+
+async def test_an_event_may_have_any_id(shop: Shop) -> None:
+    """Those of the server's own entries are none that an event's could make."""
+    await shop.order()
+    await shop.event(OrderEventType.CHARGEBACK_OPENED, "b1")
+    dispute = (await shop.open()).dispute
+    for number, name in enumerate(("opening", "chargeback", "frozen", "1")):
+        shop.clock.advance(60)
+        await happened(shop, OrderEventType.CHARGEBACK_WON, f"won{number}")
+        assert not (await shop.desk.state(dispute.id)).frozen
+        shop.clock.advance(60)
+        await happened(shop, OrderEventType.CHARGEBACK_OPENED, name)
+        assert (await shop.desk.state(dispute.id)).frozen
+    assert await shop.orders.pending_events(10) == []
 
 
 async def test_a_key_of_another_orders_dispute_concerns_nobody(shop: Shop) -> None:
