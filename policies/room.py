@@ -35,7 +35,7 @@ class Party:
 
 @dataclass(frozen=True, slots=True)
 class RoomFacts:
-    """What is known of a room beside its log. A closed room is read-only.
+    """What is known of a room beside its log. A closed room is read-only, and after ``closes_at`` it is to be closed.
 
     ``unattended``: of a dispute room, that the seller has not acted for real yet, so that what the seller writes may
     change the state of the dispute.
@@ -49,6 +49,7 @@ class RoomFacts:
     created_at: datetime
     closed: bool = False
     unattended: bool = False
+    closes_at: datetime | None = None
 
 
 def order_room(order: OrderId) -> RoomId:

@@ -61,10 +61,9 @@ class Rooms:
         for side in ("buyer", "seller"):
             await self._rooms.update_one({"_id": room, f"{side}.id": user}, {"$set": {f"{side}.name": ""}})
 
-    async def set_state(self, room: RoomId, *, closed: bool, unattended: bool, session: Session) -> None:
-        """Say how a dispute room stands, within the transaction that changes it."""
-        state = {"closed": closed, "unattended": unattended}
-        await self._rooms.update_one({"_id": room}, {"$set": state}, session=session)
+    async def set_state(self, facts: RoomFacts, session: Session) -> None:
+        """Say how a dispute room stands, within the transaction that changes it. Its parties stay as they are."""
+        await self._rooms.update_one({"_id": facts.id}, {"$set": _encode_state(facts)}, session=session)
 
 
 def of_user_query(user: UserId, cursor: str | None) -> dict[str, Any]:
@@ -88,8 +87,12 @@ def encode_room(facts: RoomFacts) -> dict[str, Any]:
         "closed": facts.closed,
     }
     if facts.kind is RoomKind.DISPUTE:
-        document["unattended"] = facts.unattended
+        document |= _encode_state(facts)
     return document
+
+
+def _encode_state(facts: RoomFacts) -> dict[str, Any]:
+    return {"closed": facts.closed, "unattended": facts.unattended, "closes_at": facts.closes_at}
 
 
 def encode_party(party: Party) -> dict[str, Any]:
@@ -107,4 +110,5 @@ def decode_room(document: Mapping[str, Any]) -> RoomFacts:
         created_at=document["created_at"],
         closed=document["closed"],
         unattended=document.get("unattended", False),
+        closes_at=document.get("closes_at"),
     )

@@ -8,6 +8,7 @@ from itertools import count
 from policies.dispute.effects import told
 from policies.dispute.evolve import evolve
 from policies.dispute.state import Dispute
+from policies.dispute.talking import room_facts
 from policies.entry import Entry
 from policies.errors import Conflict
 from policies.room import RoomFacts, staff_room
@@ -118,9 +119,9 @@ class Ledger:
 
     async def _tell_others(self, before: Dispute, after: Dispute, lapsed_at: datetime | None, session: Session) -> None:
         """What a change of a dispute means for its room, its order and its agent's claim."""
-        if (before.closed, before.attended_at) != (after.closed, after.attended_at):
-            unattended = after.attended_at is None
-            await self.rooms.set_state(after.room, closed=after.closed, unattended=unattended, session=session)
+        facts = room_facts(after)
+        if facts != room_facts(before):
+            await self.rooms.set_state(facts, session)
         if before.active != after.active:
             await self._tell_order(after, session)
         if before.agent != after.agent:
@@ -164,8 +165,4 @@ def _follow(before: Dispute | None, entries: Sequence[Entry], known: int) -> tup
 
 def _rooms(dispute: Dispute) -> tuple[RoomFacts, RoomFacts]:
     order, buyer, seller, at = dispute.order.id, dispute.buyer, dispute.seller, dispute.opened_at
-    unattended = dispute.attended_at is None
-    return (
-        RoomFacts(dispute.room, RoomKind.DISPUTE, order, buyer, seller, at, unattended=unattended),
-        RoomFacts(staff_room(dispute.id), RoomKind.STAFF, order, buyer, seller, at),
-    )
+    return room_facts(dispute), RoomFacts(staff_room(dispute.id), RoomKind.STAFF, order, buyer, seller, at)

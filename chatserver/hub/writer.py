@@ -185,12 +185,14 @@ class RoomWriter:
 
     def _author_to_dispute(self, facts: RoomFacts) -> Author | None:
         """The author of the message that is next, when it may change the state of the room's dispute, or when only that
-        state says whether they may write. Any other message needs no transaction."""
+        state says whether they may write: with staff, and where the room should have been closed by now. Any other
+        message needs no transaction."""
         if facts.kind is not RoomKind.DISPUTE or not self._waiting:
             return None
         submission = self._waiting[0]
         role = role_in_room(facts, submission.author_id, submission.token_role)
-        if role in STAFF or (role is Role.SELLER and facts.unattended):
+        overdue = facts.closes_at is not None and self._desk.clock.now() > facts.closes_at
+        if role in STAFF or (role is Role.SELLER and facts.unattended) or (role is not None and overdue):
             return Author(submission.author_id, role, submission.author_name)
         return None
 

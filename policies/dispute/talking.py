@@ -1,16 +1,19 @@
 """Messages and evidence in a dispute room, as far as they change its state."""
 
-from typing import Any
+from typing import Any, Final
 
 from policies.dispute import checks
 from policies.dispute.acts import is_real_act
 from policies.dispute.commands import AddEvidence, SendMessage, WithdrawEvidence
 from policies.dispute.plan import Plan
-from policies.dispute.state import Dispute
+from policies.dispute.state import Dispute, Rule
 from policies.evidence import may_add
 from policies.plain import require_plain
 from policies.room import RoomFacts, decide_message
 from policies.vocabulary import PARTIES, EntryKind, RoomKind
+
+_CLOSING: Final = frozenset({Rule.ROOM_CLOSES, Rule.APPEAL_WINDOW, Rule.REOPEN_WINDOW})
+"""What closes the room when it passes."""
 
 
 def send_message(plan: Plan, command: SendMessage) -> None:
@@ -58,6 +61,7 @@ def withdraw_evidence(plan: Plan, command: WithdrawEvidence) -> None:
 
 def room_facts(state: Dispute) -> RoomFacts:
     """What the rules of rooms need to know of a dispute's room."""
+    closing = (each.due_at for each in state.deadlines if each.rule in _CLOSING and state.runs(each))
     return RoomFacts(
         state.room,
         RoomKind.DISPUTE,
@@ -67,4 +71,5 @@ def room_facts(state: Dispute) -> RoomFacts:
         state.opened_at,
         closed=state.closed,
         unattended=state.attended_at is None,
+        closes_at=min(closing, default=None),
     )

@@ -136,13 +136,14 @@ async def test_new_parties(database: Database, rooms: Rooms) -> None:
 
 async def test_a_dispute_room_keeps_its_parties_and_says_how_it_stands(database: Database, rooms: Rooms) -> None:
     dispute = replace(room(1, "anna", "bert"), id=RoomId("dispute-1"), kind=RoomKind.DISPUTE, unattended=True)
+    stands = replace(dispute, closed=True, unattended=False, closes_at=dispute.created_at)
     await create(database, rooms, room(1, "anna", "bert"), dispute)
 
     async def work(session: Session) -> None:
         await rooms.set_parties(RoomId("order-1"), Party(UserId("carl"), "Carl"), dispute.seller, session)
-        await rooms.set_state(dispute.id, closed=True, unattended=False, session=session)
+        await rooms.set_state(stands, session)
 
     assert await rooms.facts(dispute.id) == dispute
     await database.transact(work)
-    assert await rooms.facts(dispute.id) == replace(dispute, closed=True, unattended=False)
+    assert await rooms.facts(dispute.id) == stands
     assert await rooms.facts(RoomId("order-1")) == room(1, "carl", "bert")

@@ -444,7 +444,10 @@ async def test_a_dispute_that_is_over_for_good_takes_no_more_messages(process: P
     bea = Author(UserId("bea"), Role.BUYER, "Bea")
     await process.disputes.run(opened.id, Close(bea, CommandId("close"), "It has arrived."))
     assert isinstance(await process.send("thank you", user="sam"), Written)
-    process.clock.offset = timedelta(hours=25)
+    process.clock.offset = timedelta(hours=25)  # the worker is late
+    for user, role in (("bea", None), ("sam", None), ("kim", Role.AGENT)):
+        assert isinstance(await process.send("one more thing", user=user, role=role), RoomClosed)
+    assert await process.send("hello", command_id="c") == first._replace(duplicate=True)
     await process.disputes.run(opened.id, Tick(SYSTEM, CommandId("tick")))
     for user, role in (("bea", None), ("sam", None), ("kim", Role.AGENT)):
         assert isinstance(await process.send("one more thing", user=user, role=role), RoomClosed)
