@@ -54,7 +54,7 @@ def dispute_view(state: Dispute, role: Role) -> dict[str, Any]:
         "closed": state.closed,
         "reopened": state.reopened,
         "last_update_at": rfc3339(state.last_update_at),
-        "refundable": state.refundable,
+        "refundable": state.disposable if state.active else state.refundable,
         "deadlines": [
             _deadline(each, paused=not state.runs(each))
             for each in sorted(state.deadlines, key=lambda deadline: deadline.due_at)
@@ -197,6 +197,7 @@ def _appeal(appeal: Appeal, whole: bool) -> dict[str, Any]:
 
 
 def _settlement(settlement: Settlement) -> dict[str, Any]:
+    reversal = {"refund": settlement.refund_reversal, "release": settlement.release_reversal}
     return {
         "status": settlement.status.value,
         "refund": settlement.refund,
@@ -204,6 +205,7 @@ def _settlement(settlement: Settlement) -> dict[str, Any]:
         "refund_done": settlement.refund_done,
         "release_done": settlement.release_done,
         "attempts": settlement.attempts,
+        **_present(reversal={name: amount for name, amount in reversal.items() if amount} or None),
     }
 
 

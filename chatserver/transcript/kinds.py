@@ -215,6 +215,10 @@ def _resolved(body: Body) -> Said:
     settlement.amount("Release to the seller", "release")
     settlement.code("Payment key", "key")
     settlement.rest()
+    reversal = body.inner("reversal")
+    reversal.amount("To take back from the buyer", "refund")
+    reversal.amount("To take back from the seller", "release")
+    reversal.rest()
     return Tone.DECISION, f"Dispute resolved: {outcome}" if outcome else "Dispute resolved", ""
 
 

@@ -120,8 +120,17 @@ class Money(_Data):
     deferred: bool | None = None
 
 
+class Reversal(_Data):
+    """What was asked for before, as ``refund`` to the buyer or ``release`` to the seller, and is not theirs any more by
+    this end. To be taken back: the server asks for no money that it is in the way of."""
+
+    refund: Amount | None = None
+    release: Amount | None = None
+
+
 class DisputeResolved(Happened):
-    """A dispute has ended. ``entry``: the agreement, confirmation or decision that brought it."""
+    """A dispute has ended. ``entry``: the agreement, confirmation or decision that brought it; ``amount``: what the
+    buyer gets back by it in all, also what was asked for before."""
 
     outcome: Outcome
     cause: Literal["agreement", "fulfillment", "decision", "chargeback"]
@@ -130,6 +139,7 @@ class DisputeResolved(Happened):
     amount: Amount | None = None
     currency: Currency | None = None
     settlement: Money | None = None
+    reversal: Reversal | None = None
 
 
 class DisputeWithdrawn(Happened):

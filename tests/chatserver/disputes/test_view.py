@@ -86,7 +86,7 @@ def everything() -> Dispute:
         resolved_amount=700,
         ended_at=NOW,
         settlement=Settlement(Seq(12), "d:12", 700, 1299),
-        earlier=(Settlement(Seq(8), "d:8", 0, 100, release_done=True),),
+        earlier=(Settlement(Seq(8), "d:8", 0, 100, release_paid=100),),
         deadlines=(
             Deadline(Rule.NO_UPDATE, NOW + 72 * HOUR, NOW, NOW + 60 * HOUR, Seq(7)),
             Deadline(Rule.PROPOSAL_EXPIRY, NOW + 24 * HOUR, NOW, of=Seq(4)),
@@ -168,11 +168,12 @@ def test_the_checklist_says_which_side_can_help() -> None:
     ("changes", "status"),
     [
         ({}, "pending"),
-        ({"refund_done": True}, "pending"),
-        ({"release_done": True}, "pending"),
-        ({"refund_done": True, "release_failed": True}, "failed"),
+        ({"refund_paid": 700}, "pending"),
+        ({"release_paid": 1299}, "pending"),
+        ({"refund_paid": 699, "release_paid": 1299}, "pending"),
+        ({"refund_paid": 700, "release_failed": True}, "failed"),
         ({"refund_failed": True}, "failed"),
-        ({"refund_done": True, "release_done": True}, "done"),
+        ({"refund_paid": 700, "release_paid": 1299}, "done"),
     ],
 )
 def test_money_is_never_said_to_be_paid_before_it_is(changes: dict[str, Any], status: str) -> None:
@@ -180,6 +181,23 @@ def test_money_is_never_said_to_be_paid_before_it_is(changes: dict[str, Any], st
     view = dispute_view(replace(everything(), settlement=settlement), Role.BUYER)
     assert view["settlement"]["status"] == status
     assert settlement.status is SettlementStatus(status)
+
+
+def test_what_is_to_be_taken_back_is_shown() -> None:
+    assert "reversal" not in dispute_view(everything(), Role.BUYER)["settlement"]
+    settlement = replace(cast(Settlement, everything().settlement), release_reversal=700)
+    view = dispute_view(replace(everything(), settlement=settlement), Role.BUYER)
+    assert view["settlement"]["reversal"] == {"release": 700}
+
+
+def test_while_it_goes_on_what_the_buyer_can_get_in_all_is_shown() -> None:
+    """On appeal the first decision's money is part of that; after the end what is left is."""
+    order = replace(dispute().order, amount=2000)
+    earlier = (Settlement(Seq(8), "d:8", 500, 0),)
+    appealed = replace(dispute(), order=order, earlier=earlier)
+    assert dispute_view(appealed, Role.BUYER)["refundable"] == 2000
+    ended = replace(appealed, status=Status.RESOLVED)
+    assert dispute_view(ended, Role.BUYER)["refundable"] == 1500
 
 
 def test_an_offer_says_what_it_is_of() -> None:

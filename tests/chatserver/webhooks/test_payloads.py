@@ -7,7 +7,7 @@ from openapi_spec_validator import validate
 from chatserver.webhooks.payloads import DATA, describe
 from policies.dispute import commands as ask
 from policies.order import Chargeback, OrderState
-from policies.vocabulary import OrderEventType, Resolution, WebhookType
+from policies.vocabulary import DisputeId, OrderEventType, Resolution, WebhookType
 from tests.policies.dispute.story import AGENT, BUYER, MS, OPENED, SECOND, SELLER, Story, policy
 
 LATER_TYPES = {WebhookType.CONTACT_FLAGGED}
@@ -23,7 +23,7 @@ def stories() -> list[Story]:
     ruled = Story(policy(settle="when_final")).attended()
     ruled.claimed()
     ruled.decides(AGENT, "seller_favor", "release_to_seller")
-    ruled.did(BUYER, ask.FileAppeal, "No!", ("e1",))
+    ruled.appeals(BUYER, "e1")
     ruled.event(OrderEventType.CHARGEBACK_OPENED)
     ruled.wait(MS).event(OrderEventType.CHARGEBACK_WON)
     ruled.says(SELLER, "No comment.")
@@ -35,7 +35,15 @@ def stories() -> list[Story]:
     charged = OrderState(chargeback=Chargeback.OPEN, chargeback_at=OPENED - timedelta(hours=1))
     frozen = Story(order_state=charged)
     frozen.event(OrderEventType.CHARGEBACK_LOST)
-    return [agreed, ruled, frozen]
+
+    reversed_ = Story().claimed()
+    reversed_.decides(AGENT, "compromise", "split", 100)
+    reversed_.appeals(BUYER, "e1")
+    reversed_.says(SELLER, "No comment.")
+    reversed_.did(SECOND, ask.JoinAsAgent)
+    reversed_.decides(SECOND, "buyer_favor", "full_refund")
+    again = Story(earlier=agreed.state, now=agreed.now, dispute=DisputeId("e" * 20))
+    return [agreed, ruled, frozen, reversed_, again]
 
 
 def test_every_event_is_as_described() -> None:
