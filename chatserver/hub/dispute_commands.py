@@ -14,7 +14,7 @@ from chatserver.hub.writer import Submission, Written
 from policies.dispute import commands
 from policies.entry import Author
 from policies.errors import BadRequest, ChatError, Forbidden
-from policies.vocabulary import CommandId, Outcome, Resolution, Role, RoomKind, Seq
+from policies.vocabulary import CommandId, Outcome, Resolution, Role, RoomId, RoomKind, Seq
 
 DisputeFrame = frames.DisputeChange | frames.NoteAdd
 R = TypeVar("R", commands.Recommend, commands.Decide)
@@ -30,16 +30,25 @@ async def carry_out(hub: Hub, live: LiveRoom, membership: Membership, frame: Dis
     if live.facts.kind is not RoomKind.DISPUTE:
         raise BadRequest("This is not a dispute's room.", details={"field": "room"})
     if isinstance(frame, frames.NoteAdd):
-        return await _add_note(hub, live, membership, frame)
+        staff, note = await _add_note(hub, live, membership, frame.id, frame.text)
+        return answers.ack(frame.id, staff, note)
     author = Author(membership.user_id, membership.role, membership.member.name)
     written = await hub.disputes.change(live.facts, command_of(frame, author))
+    if isinstance(frame, frames.AgentLeave) and frame.reason.strip():
+        await _add_note(hub, live, membership, frame.id, _why(frame))
     if written is None:  # there was nothing to do
         return text_frame(orjson.dumps({"type": "ack", "id": frame.id, "room": frame.room}))
     return answers.ack(frame.id, frame.room, written)
 
 
-async def _add_note(hub: Hub, live: LiveRoom, membership: Membership, frame: frames.NoteAdd) -> bytes:
-    """A note is a message of the staff log, and goes the way of messages."""
+def _why(frame: frames.AgentLeave) -> str:
+    return f"{'Recused' if frame.recuse else 'Left the case'}: {frame.reason}"
+
+
+async def _add_note(
+    hub: Hub, live: LiveRoom, membership: Membership, command_id: str, text: str
+) -> tuple[RoomId, Written]:
+    """A note is a message of the staff log, and goes the way of messages. Sent again it is the same note."""
     staff = live.staff_log
     if staff is None:
         raise Forbidden("Notes are the staff's.")
@@ -52,14 +61,12 @@ async def _add_note(hub: Hub, live: LiveRoom, membership: Membership, frame: fra
     author = membership.member
     hub.submit(
         staff,
-        Submission(
-            staff.id, author.user_id, author.name, author.token_role, CommandId(frame.id), frame.text, None, done
-        ),
+        Submission(staff.id, author.user_id, author.name, author.token_role, CommandId(command_id), text, None, done),
     )
     answer = await outcome
     if isinstance(answer, ChatError):
         raise answer
-    return answers.ack(frame.id, staff.id, answer)
+    return staff.id, answer
 
 
 def command_of(frame: frames.DisputeChange, author: Author) -> commands.Command:

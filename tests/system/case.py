@@ -4,6 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from policies.dispute.commands import AddEvidence
+from policies.entry import Author
+from policies.vocabulary import CommandId, DisputeId, EvidenceKind
+from storage.client import MongoConfig, open_database
+from tests.chatserver.disputes.desks import Shop
 from tests.system.peer import Peer
 from tests.system.site import Order, Server, Site, token, unique
 
@@ -45,6 +50,15 @@ class Case:
     @property
     def staff_room(self) -> str:
         return f"staff-{self.id}"
+
+
+async def add_evidence(site: Site, case: Case, author: Author, evidence: str) -> None:
+    """A piece of evidence as an upload ends; the servers of these tests have no object store."""
+    database = open_database(MongoConfig(site.mongo_url, site.database))
+    shop = Shop(database)
+    await shop.run(DisputeId(case.id), AddEvidence(author, CommandId(evidence), evidence, EvidenceKind.PHOTO))
+    await shop.close()
+    await database.close()
 
 
 def open_case(site: Site, server: Server) -> Case:

@@ -9,8 +9,21 @@ from typing import Any
 import pytest
 
 from chatserver.errors import CloseCode
+from policies.entry import Author
+from policies.vocabulary import Role, UserId
 from tests.eventually import eventually
-from tests.system.case import NOTE_CHARS, RULING, Case, actions, disputes, open_case, report, told, write_policy
+from tests.system.case import (
+    NOTE_CHARS,
+    RULING,
+    Case,
+    actions,
+    add_evidence,
+    disputes,
+    open_case,
+    report,
+    told,
+    write_policy,
+)
 from tests.system.conftest import Dial, Serve
 from tests.system.peer import Peer, new_id
 from tests.system.record import Record
@@ -153,7 +166,7 @@ async def told_agent(peer: Peer, case: Case) -> dict[str, Any]:
 
 
 async def test_a_decision_is_told_with_what_it_means(
-    dial: Dial, court: Pair, case: Case, buyer: Peer, seller: Peer
+    dial: Dial, site: Site, court: Pair, case: Case, buyer: Peer, seller: Peer
 ) -> None:
     await seller.say(case.room, "There was no scratch.")
     agent = await mediated(dial, court[1], case, buyer)
@@ -165,6 +178,7 @@ async def test_a_decision_is_told_with_what_it_means(
         assert ("agent" in view["decision"]) is (peer is agent)
     refusal = await seller.refusal("dispute.appeal", "refused", room=case.room, reason="No.", evidence=[])
     assert refusal["details"]["rule"] == "new_evidence_required"
+    await add_evidence(site, case, Author(UserId(case.order.seller), Role.SELLER, "Sue"), "ev_1")
     appealed = await do(seller, "dispute.appeal", case, reason="Here is the picture.", evidence=["ev_1"])
     for peer in (buyer, seller, agent):
         view = await told(peer, case.room, stage="appeal")
@@ -415,7 +429,7 @@ async def test_every_command_sent_again_gets_its_first_answer(
 
 
 async def test_decisions_sent_again_get_their_first_answer(
-    dial: Dial, court: Pair, case: Case, buyer: Peer, seller: Peer
+    dial: Dial, site: Site, court: Pair, case: Case, buyer: Peer, seller: Peer
 ) -> None:
     await seller.say(case.room, "I am here.")
     agent = await mediated(dial, court[0], case, buyer)
@@ -426,6 +440,7 @@ async def test_decisions_sent_again_get_their_first_answer(
     decided = await agent.ask("decision.issue", expect="ack", id="d", room=case.room, **RULING)
     again = await agent.ask("decision.issue", expect="ack", id="d", room=case.room, **RULING)
     assert again == {**decided, "duplicate": True}
+    await add_evidence(site, case, Author(UserId(case.order.seller), Role.SELLER, "Sue"), "e")
     filed = await seller.ask("dispute.appeal", expect="ack", id="a", room=case.room, reason="r", evidence=["e"])
     again = await seller.ask("dispute.appeal", expect="ack", id="a", room=case.room, reason="r", evidence=["e"])
     assert again == {**filed, "duplicate": True}
@@ -628,6 +643,18 @@ async def test_notes_reach_the_staff_and_nobody_else(
         await peer.in_step()
         assert secret not in json.dumps(peer.frames)
         assert not peer.of_type("note")
+
+
+async def test_why_an_agent_gives_a_case_back_is_noted_there_and_not_told_to_the_parties(
+    dial: Dial, court: Pair, case: Case, buyer: Peer
+) -> None:
+    one = await mediated(dial, court[0], case, buyer)
+    left = await do(one, "agent.leave", case, id="left", recuse=True, reason="I know the buyer.")
+    await do(one, "agent.leave", case, id="left", recuse=True, reason="I know the buyer.")  # the answer was lost
+    joined = await one.join(case.staff_room)
+    assert [entry["body"]["text"] for entry in joined["entries"]] == ["Recused: I know the buyer."]
+    await buyer.reaches(case.room, left["seq"])
+    assert buyer.entries(case.room)[-1]["body"] == {"agent": one.user, "cause": "recused"}
 
 
 async def test_to_the_parties_there_is_no_staff_log(site: Site, court: Pair, case: Case, buyer: Peer) -> None:
