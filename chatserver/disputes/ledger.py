@@ -77,7 +77,8 @@ class Ledger:
         Raises:
             AppendLost: somebody else wrote first.
             StillHeld: the claim has not run out, or is another agent's by now.
-            Conflict: the order cannot take back a reopened dispute; ``details["dispute"]`` is the active one.
+            Conflict: the order cannot take back a reopened dispute; ``details["dispute"]`` is the newer one, if that is
+                why.
             Unavailable: the outcome is unknown.
         """
         before = current.dispute
@@ -93,8 +94,8 @@ class Ledger:
             await self.log.append_with(entries, work)
         except _Taken as error:
             order = await self.orders.get(after.order.id)
-            active = None if order is None else order.active_dispute
-            details = {} if active is None else {"dispute": active}
+            newer = None if order is None else order.active_dispute or order.latest_dispute
+            details = {} if newer in (None, after.id) else {"dispute": newer}
             raise Conflict("The order cannot be in this dispute again.", details=details) from error
         return after
 

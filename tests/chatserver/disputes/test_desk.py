@@ -10,6 +10,7 @@ import pytest
 
 from chatserver.disputes.desk import keyed_id
 from chatserver.disputes.ledger import Ledger, Overtaken
+from policies.dispute.actions import available_actions
 from policies.dispute.commands import (
     AcceptProposal,
     Close,
@@ -35,6 +36,7 @@ from policies.vocabulary import (
     OrderEventType,
     OrderId,
     Resolution,
+    Role,
     RoomKind,
     Seq,
     SettlementStatus,
@@ -341,6 +343,22 @@ async def test_while_another_is_active_none_is_reopened(shop: Shop) -> None:
     assert conflict.value.details == {"dispute": second.id}
     assert await active(shop) == second.id
     assert (await shop.desk.state(first.id)).status is Status.WITHDRAWN
+
+
+async def test_after_a_newer_one_none_is_reopened(shop: Shop) -> None:
+    """It is over too, but it may have asked for the same money. The conflict says which one it is."""
+    first = await shop.opened()
+    await shop.run(first.id, Close(BUYER, shop.command(), "It lights now."))
+    second = (await shop.open()).dispute
+    await shop.run(second.id, Close(BUYER, shop.command(), "It does light."))
+    assert "dispute.reopen" in {
+        each.action
+        for each in available_actions(await shop.desk.state(first.id), Role.BUYER, BUYER.id, shop.clock.now())
+    }
+    with pytest.raises(Conflict) as conflict:
+        await shop.run(first.id, Reopen(BUYER, shop.command(), "No, it does not."))
+    assert conflict.value.details == {"dispute": second.id}
+    assert await active(shop) is None
 
 
 async def test_a_dispute_of_other_people_is_not_reopened(shop: Shop) -> None:
