@@ -113,7 +113,8 @@ class DisputeReopen(DisputeCommand):
 
 
 class DisputeAppeal(DisputeCommand):
-    """The losing party asks for another agent's decision, once. ``evidence`` names what is new."""
+    """The losing party asks for another agent's decision, once. ``evidence`` names at least one piece that this side
+    has added since the decision."""
 
     type: Literal["dispute.appeal"]
     reason: Text
@@ -131,7 +132,8 @@ class AgentJoin(DisputeCommand):
 
 
 class AgentLeave(DisputeCommand):
-    """Staff: give the case back; with ``recuse`` for good, because of a conflict of interest."""
+    """Staff: give the case back; with ``recuse`` for good, because of a conflict of interest. The ``reason`` becomes a
+    note in the staff log; the parties are not told."""
 
     type: Literal["agent.leave"]
     recuse: bool = False
@@ -149,7 +151,12 @@ class EvidenceRequest(DisputeCommand):
 
 
 class Ruling(DisputeCommand):
-    """What a recommendation and a decision say. ``amount`` goes back to the buyer, of a partial refund or a split."""
+    """What a recommendation and a decision say. ``amount`` goes back to the buyer, of a partial refund or a split; on
+    appeal it is what the buyer gets in all, and what the first decision asked for counts towards it.
+
+    `seller_favor` goes with `release_to_seller` alone, `buyer_favor` with any other resolution, and `compromise` with
+    `partial_refund`, `split`, `delivery_fix` or `replacement`. ``evidence`` is of this room.
+    """
 
     outcome: Ruled
     resolution: Resolution
@@ -320,10 +327,18 @@ class DisputeAppealed(Frame):
     against: str | None = None
 
 
+class DisputeReversal(Frame):
+    """What was asked to be paid ``refund`` to the buyer and ``release`` to the seller before, and is not theirs any
+    more: the marketplace has to take it back."""
+
+    refund: int | None = None
+    release: int | None = None
+
+
 class DisputeSettlement(Frame):
     """The money that the end of the dispute asks the marketplace to move. It is ``done`` when the marketplace has
-    reported so, never before. ``refund`` goes to the buyer, ``release`` to the seller. ``attempts`` says how often it
-    was asked for: 0 while that waits until the end is final."""
+    reported all of it, never before. ``refund`` goes to the buyer, ``release`` to the seller: what they were not asked
+    to get before. ``attempts`` says how often it was asked for: 0 while that waits until the end is final."""
 
     status: SettlementStatus
     refund: int
@@ -331,6 +346,7 @@ class DisputeSettlement(Frame):
     refund_done: bool
     release_done: bool
     attempts: int
+    reversal: DisputeReversal | None = None
 
 
 class ChecklistItem(Frame):
@@ -343,10 +359,12 @@ class ChecklistItem(Frame):
 class Dispute(Frame):
     """A dispute as of entry ``seq`` of its room, as this reader sees it.
 
-    ``refundable`` is what is left of the order's amount to pay back or to ask for. ``offers`` are the pending ones.
-    ``held``: the marketplace was asked to hold the payment. ``frozen``: a chargeback keeps all money where it is.
-    ``closed``: the room is read-only. ``earlier_settlements`` are of ends that an appeal has undone. Staff also see
-    ``staff_room`` (the room of their notes, which they may join), ``recommendation`` and who has ``recused``.
+    ``refundable`` is what of the order's amount this dispute may give back to the buyer in all; on appeal, what the
+    first decision asked for is part of that. After the end it is what was neither paid back nor asked for.
+    ``offers`` are the pending ones. ``held``: the marketplace has reported that it holds the payment. ``frozen``: a
+    chargeback keeps all money where it is. ``closed``: the room is read-only. ``earlier_settlements`` are of ends that
+    an appeal or reopening has undone. Staff also see ``staff_room`` (the room of their notes, which they may join),
+    ``recommendation`` and who has ``recused``.
     """
 
     id: str
