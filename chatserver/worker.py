@@ -136,7 +136,8 @@ def jobs(parts: Parts) -> list[Job]:
         metrics.verified.inc(done.entries)
         metrics.breaks.inc(done.breaks)
         if done.entries or done.breaks:
-            logger.info("record_verified", rooms=done.rooms, entries=done.entries, breaks=done.breaks)
+            told = {"rooms": done.rooms, "entries": done.entries, "breaks": done.breaks}
+            logger.info("record_verified", **told, not_compared=done.not_compared)
 
     async def lapse_claims() -> None:
         metrics.lapsed.inc(await parts.aftercare.lapse_claims())
