@@ -29,6 +29,9 @@ _GLUED_END: Final = re.compile(r"\b(?:com|net|org|ru|gg|me|shop|info|io)(?:/\S*)
 _PARTS: Final = re.compile(
     r"\b(?:part|rest|ends|last|first|second|parte|resto|rest|teil|partie|suite|часть|конец|final)\b|后面|前面|剩下"
 )
+_LONGEST_PART: Final = 120
+_LONGEST_GLUED: Final = 40
+"""Characters of a message that may be a part of a number, or of an address or name."""
 _LEAST_DIGITS: Final = 5
 _MOST_RUNS: Final = 40
 _KEPT: Final = 0.15
@@ -117,13 +120,17 @@ class Detector:
         if mask & (Cue.REVERSED | Cue.ENCODED) or (longest > 11 and _ENCODED.search(text)):
             raw += reading.encoded(view, mask)
         if context:
-            raw += self._window(view, context, order, mask)
+            raw += self._window(view, context, order, count)
         return raw
 
-    def _window(self, view: View, context: Sequence[str], order: OrderContext, mask: int) -> list[Raw]:
-        """What only shows when the message is read together with those before it."""
+    def _window(self, view: View, context: Sequence[str], order: OrderContext, count: int) -> list[Raw]:
+        """What only shows when the message is read together with those before it. ``count``: of its digits, about."""
         text = view.text.strip()
-        if not text or len(text) > 120:
+        if not text or len(text) > _LONGEST_PART:
+            return []
+        name = _name_in(text)
+        glue = len(text) < _LONGEST_GLUED and _GLUE.search(f"{' '.join(context[-4:])} {text}".lower()) is not None
+        if not (count or name or glue):
             return []
         earlier = Earlier(context, self._words, self._numbers)
         pieces = earlier.pieces()
@@ -131,34 +138,41 @@ class Detector:
             return []
         found: list[Raw] = []
         whole = view.span(0, len(view.text))
-        before, phone = earlier.digits_before()
-        own, own_phone = earlier.part_of_number(text)
-        joined = before + own
-        if before and own and len(own) < 12 and not joined.isspace() and 7 <= len(joined) <= 16:
-            spoken = phone or own_phone
-            valid = phones.nationally_valid(joined) or phones.nationally_valid(own + before)
-            bare = earlier.announced or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
-            score = 0.3 + (0.36 if spoken else 0.0) + (0.16 if valid else 0.0) + (0.15 if len(pieces) > 3 else 0.0)
-            score += 0.12 if bare else 0.0
-            found.append((*whole, Category.PHONE, score, "phone.split"))
-        before_mask = earlier.mask()
-        glued = "".join(piece.strip() for piece in pieces[-4:]) + text
-        if (
-            len(glued) < 200
-            and len(text) < 40
-            and _GLUE.search(f"{' '.join(pieces[-4:])} {text}")
-            and len(pieces[-1].split()) < 6
-        ):
+        if count:
+            found += self._joined_number(earlier, text, whole)
+        if glue and sum(map(len, pieces[-4:])) < 160 and len(pieces[-1].split()) < 6:
             found += self._glued(pieces, text, whole, order)
-        if (
-            before_mask & CHANNELS
-            and not before_mask & (Cue.NO | Cue.REPORT | Cue.PRODUCT | Cue.PAST)
-            and len(text) <= 40
-        ):
-            last = self._words.find(pieces[-1]).everywhere
-            introduced = bool(last & (Cue.MINE | Cue.SPLIT)) and not last & CHANNELS
-            found += _name_after(text, whole, introduced, self._words)
+        if name and self._follows_channel(earlier, name, alone=name == text):
+            distinct = any(not char.isalpha() for char in name.strip("@"))
+            found.append((*whole, Category.HANDLE, 0.62 if distinct else 0.55, "handle.split"))
         return found
+
+    def _joined_number(self, earlier: Earlier, text: str, whole: tuple[int, int]) -> list[Raw]:
+        """A telephone number whose digits came in several messages."""
+        own, own_phone = earlier.part_of_number(text)
+        if not own or len(own) > 11:
+            return []
+        before, phone = earlier.digits_before()
+        joined = before + own
+        if not before or not 7 <= len(joined) <= 16:
+            return []
+        pieces = earlier.pieces()
+        valid = phones.nationally_valid(joined) or phones.nationally_valid(own + before)
+        bare = earlier.announced or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
+        score = 0.3 + (0.36 if phone or own_phone else 0.0) + (0.16 if valid else 0.0)
+        score += (0.15 if len(pieces) > 3 else 0.0) + (0.12 if bare else 0.0)
+        return [(*whole, Category.PHONE, score, "phone.split")]
+
+    def _follows_channel(self, earlier: Earlier, name: str, *, alone: bool) -> bool:
+        """Whether a message that is only a name follows one that named a channel. A plain word must be introduced."""
+        before = earlier.mask()
+        if not before & CHANNELS or before & (Cue.NO | Cue.REPORT | Cue.PRODUCT | Cue.PAST):
+            return False
+        if any(not char.isalpha() for char in name.strip("@")):
+            return not name.isdigit() or len(name) > 4
+        last = self._words.find(earlier.pieces()[-1]).everywhere
+        introduced = bool(last & (Cue.MINE | Cue.SPLIT)) and not last & CHANNELS
+        return introduced and alone and name not in self._words.known
 
     def _glued(self, pieces: Sequence[str], text: str, whole: tuple[int, int], order: OrderContext) -> list[Raw]:
         """Addresses whose parts are messages of their own."""
@@ -309,18 +323,10 @@ _ALLOWED: Final = Verdict(Action.ALLOW, 0.0, (), "", "")
 _NAME: Final = re.compile(r"@?[a-z0-9][\w.\-#]{2,31}")
 
 
-def _name_after(text: str, whole: tuple[int, int], introduced: bool, words: Words) -> list[Raw]:
-    """A message that is only a name, after one that named a channel."""
-    parts = text.split()
-    if len(parts) > 2 or not _NAME.fullmatch(parts[-1]):
-        return []
-    name = parts[-1]
-    distinct = any(not char.isalpha() for char in name.strip("@"))
-    if not distinct and (name in words.known or not introduced or len(parts) > 1):
-        return []
-    if name.isdigit() and len(name) < 5:
-        return []
-    return [(*whole, Category.HANDLE, 0.62 if distinct else 0.55, "handle.split")]
+def _name_in(text: str) -> str:
+    """The name that a message of one or two words ends with; empty when there is none."""
+    parts = text.split() if len(text) <= _LONGEST_GLUED else []
+    return parts[-1] if 0 < len(parts) < 3 and _NAME.fullmatch(parts[-1]) else ""
 
 
 def _has_address(text: str) -> bool:

@@ -17,7 +17,9 @@ _WALLET: Final = re.compile(
     r"|(?P<base>[123TLMDXA9][1-9A-HJ-NP-Za-km-z]{25,34})"
     r"|(?P<long>[1-9A-HJ-NP-Za-km-z]{43,44}|4[1-9A-HJ-NP-Za-km-z]{94}))(?![A-Za-z0-9])"
 )
-_IBAN: Final = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.IGNORECASE)
+_IBAN: Final = re.compile(
+    r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.IGNORECASE | re.ASCII
+)
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
 Found = tuple[int, int, float, str]

@@ -187,3 +187,28 @@ def test_nothing_is_said_of_a_plain_message() -> None:
     verdict = DETECTOR.check("thanks, it works now")
     assert (verdict.action, verdict.confidence, verdict.findings) == (Action.ALLOW, 0, ())
     assert verdict.for_staff == verdict.for_author == ""
+
+
+def test_a_sign_of_another_script_in_an_account_is_no_mistake() -> None:
+    assert DETECTOR.check("DE89 3704 0044 0532 0130\u212a\u017f").confidence < 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "version 31.0.15.3623 of the driver crashes at 10.0.0.1",
+        "on march 13, 2017 9412 boxes came",
+        "scores 3-10 . 3-13 . 0-4 . 5-12",
+        "sizes 7.1 7.2 7.3 7.4 7.5",
+        "ssn 514-69-0360",
+        "groups of 110 - 130 - 220 - 240 volts",
+        "fees of 580, 920 & 950 coins",
+        "it costs usd 4155550199",
+        "5551234567 mm",
+        "8 x 20005000 = 160040000",
+        "codes 4417-0091-2260-1188",
+        "12345678901234567890 is the hash",
+    ],
+)
+def test_other_numbers_are_no_telephone_numbers(text: str) -> None:
+    assert confidence(text) < 0.5
