@@ -76,7 +76,7 @@ def played(*, withheld: bool = False) -> list[Entry]:
             ("ev-1",),
         )
     )
-    story.wait(timedelta(hours=2)).did(SELLER, ask.FileAppeal, "It was tested.", ("ev-2",))
+    story.wait(timedelta(hours=2)).appeals(SELLER, "ev-2", reason="It was tested.")
     entries: list[Entry] = []
     head, salt = genesis(DISPUTE_ROOM), salts()
     for each in story.entries:
