@@ -229,8 +229,8 @@ def router(services: Services) -> APIRouter:
     ) -> EventView:
         """Idempotent by the event's `id`; the same id with other content is a `conflict`. Events may come late and in
         any order: what counts is `at`; one from the future is a `bad_request`. A dispute of the order hears of it, too;
-        a payment event may say which request it answers in `data.key`, and `payment.refunded` and `payment.released` how
-        much was paid in `data.amount`: without it, all that was asked for under the key; without both, all.
+        a payment event may say which request it answers in `data.key`, and `payment.refunded` and `payment.released`
+        how much was paid in `data.amount`: without it, all that was asked for under the key; without both, all.
         """
         _require_small(report.data, "data")
         event = OrderEvent(report.id, report.type, report.at, report.data)
