@@ -70,7 +70,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             score += 0.14 if question else 0.0
             score -= (0.3 if near & (Cue.PRODUCT | Cue.PAST | Cue.REF) else 0.0) + damp
             found.append((*_stretched(cues, hit, int(Cue.ASK)), Category.INVITE, score, "invite.asks"))
-        elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER:
+        elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER and not cues.text.startswith(" of ", end):
             found.append(_noun(cues, hit, near, damp, question=question))
         if mask & Cue.DIRECT and near & Cue.PAY and near & Cue.CHEAP:
             score = 0.56 - damp - (0.25 if near & (Cue.PAST | Cue.PRODUCT) else 0.0)
@@ -78,7 +78,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
         if mask & Cue.OUTSIDE and not mask & (Cue.OFFPAY | Cue.INVITE):
             paying = near & (Cue.PAY | Cue.CHEAP | PAYMENTS)
             score = (
-                (0.28 if " " in cues.text[start:end] else 0.1)
+                (0.28 if " " in cues.text[start:end] else 0.04)
                 + _sum(near, ((Cue.TALK, 0.24), (Cue.PAY, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.24)))
                 - damp
             )
