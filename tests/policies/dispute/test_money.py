@@ -7,7 +7,7 @@ import pytest
 
 from policies.dispute import commands as ask
 from policies.dispute.state import Rule
-from policies.vocabulary import EntryKind, OrderEventType, Resolution, SettlementStatus, WebhookType
+from policies.vocabulary import DisputeId, EntryKind, OrderEventType, Resolution, SettlementStatus, WebhookType
 from tests.policies.dispute.story import AGENT, BUYER, FACTS, MS, PAID, SECOND, SELLER, H, Story, policy
 from tests.policies.dispute.test_events import REFUND, RELEASE, agreed, on_appeal, settlement
 
@@ -166,3 +166,39 @@ def test_after_the_end_there_is_nothing_to_hold() -> None:
 def test_of_a_free_order_nothing_is_held() -> None:
     facts = replace(FACTS, amount=0)
     assert Story(facts=facts, desired_resolution=Resolution.REPLACEMENT).told(HOLD) == []
+
+
+# Across the disputes of an order
+
+
+def test_what_was_released_before_is_taken_back_for_what_a_later_dispute_gives_the_buyer() -> None:
+    first = Story()
+    first.did(BUYER, ask.Close, "It works now.")
+    second = Story(now=first.now, earlier=first.state, dispute=DisputeId("e" * 20)).attended()
+    second.did(BUYER, ask.AcceptProposal, second.offers(SELLER, Resolution.PARTIAL_REFUND, 3000))
+    resolved = second.last.body
+    assert (resolved["settlement"]["refund"], resolved["settlement"]["release"]) == (3000, 0)
+    assert resolved["reversal"] == {"release": 3000}
+    assert second.told(RELEASE) == []
+    third = Story(now=second.now, earlier=second.state, dispute=DisputeId("f" * 20))
+    assert (third.state.number, third.state.seller_gets, third.state.disposable) == (3, 7000, 7000)
+
+
+def test_reopened_what_was_released_is_not_released_again() -> None:
+    story = Story().attended()
+    story.did(BUYER, ask.Close, "It works now.")
+    story.did(BUYER, ask.Reopen, "It broke.")
+    story.did(BUYER, ask.AcceptProposal, story.offers(SELLER, Resolution.PARTIAL_REFUND, 4000))
+    assert [each["amount"] for each in story.told(RELEASE)] == [PAID]
+    assert [each["amount"] for each in story.told(REFUND)] == [4000]
+    assert story.last.body["reversal"] == {"release": 4000}
+
+
+def test_what_failed_for_good_before_is_there_to_be_asked_for_again() -> None:
+    first = Story(policy(settlement_retries=0))
+    first.did(BUYER, ask.Close, "It works now.")
+    first.event(T.PAYMENT_FAILED)
+    second = Story(now=first.now, earlier=first.state, dispute=DisputeId("e" * 20))
+    assert second.state.seller_gets == 0
+    second.did(BUYER, ask.Close, "It does.")
+    assert [each["amount"] for each in second.told(RELEASE)] == [PAID]

@@ -473,3 +473,46 @@ def test_a_free_order_ends_without_money() -> None:
     agreed(story).did(BUYER, ask.ConfirmFulfilled)
     assert story.state.settlement is None
     assert "settlement" not in story.last.body
+
+
+# Limits, and what else keeps offers from matching
+
+
+def test_a_side_makes_a_limited_number_of_offers() -> None:
+    story = Story(policy(offers_per_side=2)).attended()
+    for _ in range(2):
+        assert "proposal.make" in story.actions(SELLER)
+        story.offers(SELLER, R.PARTIAL_REFUND, 100)
+    refused = story.refusal(SELLER, ask.MakeProposal, R.PARTIAL_REFUND, 100)
+    assert refused.details == {"rule": "offer_limit", "limit": 2}
+    assert "proposal.make" not in story.actions(SELLER)
+    story.did(BUYER, ask.RejectProposal, story.state.offers[0].seq)
+    assert story.refusal(SELLER, ask.MakeProposal, R.REPLACEMENT).details["rule"] == "offer_limit"
+    story.offers(BUYER, R.PARTIAL_REFUND, 200)  # the other side has its own
+
+
+@pytest.mark.parametrize("resolution", [R.DELIVERY_FIX, R.REPLACEMENT])
+def test_what_the_seller_has_to_do_matches_only_with_equal_notes(resolution: R) -> None:
+    story = Story().attended()
+    story.offers(SELLER, resolution, note="A used one; you pay for the parcel.")
+    story.offers(BUYER, resolution, note="A new one.")
+    assert len(story.state.offers) == 2
+    story.offers(BUYER, resolution, note="A used one; you pay for the parcel. ")
+    assert story.stands() is Status.AWAITING_FULFILLMENT
+
+
+def test_offers_of_money_match_whatever_their_notes() -> None:
+    story = Story().attended()
+    story.offers(SELLER, R.PARTIAL_REFUND, 100, note="Sorry.")
+    story.offers(BUYER, R.PARTIAL_REFUND, 100, note="Fine.")
+    assert story.stands() is Status.RESOLVED
+
+
+def test_equal_offers_that_no_money_is_left_for_stay_pending() -> None:
+    story = Story().attended()
+    story.offers(SELLER, R.PARTIAL_REFUND, 3000)
+    story.event(OrderEventType.CHARGEBACK_OPENED)
+    story.offers(BUYER, R.PARTIAL_REFUND, 3000)
+    story.event(OrderEventType.PAYMENT_REFUNDED, amount=PAID - 2999)
+    story.wait(H).event(OrderEventType.CHARGEBACK_WON)
+    assert len(story.state.offers) == 2
