@@ -11,7 +11,7 @@ from policies.dispute.state import Dispute
 from policies.entry import Draft
 from policies.errors import Forbidden, RoomClosed
 from policies.instant import instant
-from policies.vocabulary import Role
+from policies.vocabulary import OrderEventType, Role
 
 _BY_SYSTEM: Final = (commands.LapseClaim, commands.ReportEvent, commands.Tick)
 _AFTER_CLOSING: Final = (commands.Reopen, commands.FileAppeal)
@@ -22,7 +22,8 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
     """Decide what a command writes.
 
     What became due before is written first, so that the result does not depend on how late a worker is. When the
-    command is refused, nothing is written, and the worker does it.
+    command is refused, nothing is written, and the worker does it. A lost chargeback goes first of all, so that nothing
+    is asked for once it is known.
 
     Args:
         state: the dispute as of its room's last entry.
@@ -44,7 +45,8 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
     plan = Plan(state, instant(now))
     if isinstance(command, _BY_SYSTEM) and command.author.role is not Role.SYSTEM:
         raise Forbidden("Only the server itself does this.")
-    due.fire(plan)
+    if not _takes_the_money(command):
+        due.fire(plan)
     if plan.state.closed and not isinstance(command, (*_BY_SYSTEM, *_AFTER_CLOSING)):
         raise RoomClosed("This dispute is closed.")
     due_before = len(plan.drafts)
@@ -52,6 +54,10 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
     if len(plan.drafts) == due_before and not isinstance(command, commands.Tick):
         return []  # a command that does nothing is not the one to say what is due
     return plan.drafts
+
+
+def _takes_the_money(command: Command) -> bool:
+    return isinstance(command, commands.ReportEvent) and command.event.type is OrderEventType.CHARGEBACK_LOST
 
 
 def _tick(plan: Plan, _: commands.Tick) -> None:

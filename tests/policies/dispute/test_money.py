@@ -110,6 +110,17 @@ def test_lost_without_a_word_before_it_cannot_be_appealed_or_reopened() -> None:
     assert withdrawn.event(T.CHARGEBACK_LOST, at=withdrawn.now - H)[1:] == []
 
 
+@pytest.mark.parametrize("settle", ["at_once", "when_final"])
+def test_lost_before_a_late_worker_came_nothing_is_asked_for_any_more(settle: str) -> None:
+    story = Story(policy(settle=settle)).claimed()
+    story.decides(AGENT, "buyer_favor", "full_refund")
+    story.event(T.PAYMENT_FAILED)
+    asked = len(story.told(REFUND, RELEASE))
+    story.wait(100 * H).event(T.CHARGEBACK_LOST)
+    story.wait(100 * H).tick()
+    assert len(story.told(REFUND, RELEASE)) == asked
+
+
 def test_on_appeal_too() -> None:
     story = on_appeal(("buyer_favor", "partial_refund", 3000))
     story.event(T.CHARGEBACK_LOST)
