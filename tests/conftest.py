@@ -2,9 +2,10 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.databases import migrated
 from tests.services import mongo_url, redis_url, s3_url
 
-__all__ = ["mongo_url", "redis_url", "s3_url"]
+__all__ = ["migrated", "mongo_url", "redis_url", "s3_url"]
 
 
 @pytest.hookimpl(wrapper=True)

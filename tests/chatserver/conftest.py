@@ -1,26 +1,22 @@
 """What the tests of the server's own parts share."""
 
 import sys
-import uuid
 from collections.abc import AsyncIterator
 
 import pytest
 
 from chatserver import cli
-from storage import schema
-from storage.client import Database, MongoConfig, open_database
+from storage.client import Database, MongoConfig
 from tests.chatserver.commands import Outcome, Run
+from tests.databases import emptied
 from tests.program import environment_with
 
 
 @pytest.fixture
-async def own_database(mongo_url: str) -> AsyncIterator[Database]:
-    """A migrated database that no other test sees."""
-    database = open_database(MongoConfig(mongo_url, f"own_{uuid.uuid4().hex[:12]}", timeout_s=10))
-    await schema.migrate(database)
-    yield database
-    await database.drop()
-    await database.close()
+async def own_database(mongo_url: str, migrated: str) -> AsyncIterator[Database]:
+    """A migrated database without data, that no other test sees meanwhile."""
+    async with emptied(MongoConfig(mongo_url, migrated, timeout_s=10)) as database:
+        yield database
 
 
 @pytest.fixture

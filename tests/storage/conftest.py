@@ -9,9 +9,13 @@ from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
 from storage.room_log import RoomLog
 from storage.schema import migrate
+from tests.databases import emptied, fresh
 from tests.storage.faults import FaultyMongod
 
 Driver = Literal["motor", "pymongo"]
+LASTING = {"empty", "tap", "faulty_database", "impatient"}
+"""Fixtures of tests that change the schema, or whose writes may happen after the test: these get a database of their
+own."""
 
 
 @pytest.fixture(params=["motor", "pymongo"])
@@ -22,9 +26,10 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 
 
 @pytest.fixture
-def mongo(mongo_url: str, driver: Driver) -> MongoConfig:
-    """A database of this test's own."""
-    return MongoConfig(mongo_url, f"test_{uuid4().hex}", driver, timeout_s=10.0)
+def mongo(mongo_url: str, migrated: str, driver: Driver, request: pytest.FixtureRequest) -> MongoConfig:
+    """Where ``database`` is: nobody else uses it meanwhile."""
+    shared = "database" in request.fixturenames and not LASTING.intersection(request.fixturenames)
+    return MongoConfig(mongo_url, migrated if shared else f"test_{uuid4().hex}", driver, timeout_s=10.0)
 
 
 @pytest.fixture
@@ -37,9 +42,10 @@ async def empty(mongo: MongoConfig) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def database(empty: Database) -> Database:
-    await migrate(empty)
-    return empty
+async def database(mongo: MongoConfig, migrated: str) -> AsyncIterator[Database]:
+    """Migrated, and without data."""
+    async with (emptied if mongo.database == migrated else fresh)(mongo) as database:
+        yield database
 
 
 @pytest.fixture

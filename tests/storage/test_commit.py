@@ -20,6 +20,9 @@ from storage.room_log import RoomLog
 from tests.storage.faults import Tap, failing
 from tests.storage.making import BUYER, NOW, ROOM, SELLER, draft, linked, salts, seqs
 
+pytestmark = pytest.mark.usefixtures("empty")
+"""Writes whose outcome is unknown may happen after a test: each has a database of its own."""
+
 ALL = 10_000
 
 

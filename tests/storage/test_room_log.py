@@ -21,6 +21,9 @@ from storage.room_log import HEADS_MAX, SCAN_PAGE, RoomLog, heads_query
 from tests.storage.faults import Tap, failing
 from tests.storage.making import BUYER, NOW, ROOM, SELLER, draft, linked, salts, seqs
 
+pytestmark = pytest.mark.usefixtures("empty")
+"""Writes whose outcome is unknown may happen after a test: each has a database of its own."""
+
 
 async def nothing(session: Session) -> None:
     """Work that writes nothing else."""

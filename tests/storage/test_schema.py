@@ -18,6 +18,8 @@ from storage.schema import COLLECTIONS, VERSION, check, migrate
 from tests.storage.faults import failing
 from tests.storage.making import NOW, linked, salts
 
+pytestmark = pytest.mark.usefixtures("empty")
+
 
 async def described(database: Database) -> dict[str, Any]:
     """All collections with their options and indexes, as MongoDB tells."""

@@ -178,7 +178,7 @@ class Play:
 
     def reporting(self, state: Dispute) -> Act:
         """The marketplace reports an event, and both processes tell the dispute."""
-        kind, at, data = an_event(self.dice, state, self.clock.now())
+        kind, at, data = an_event(self.dice, [state], self.clock.now())
         if kind is OrderEventType.CANCELED:  # then nothing could be opened again
             kind = OrderEventType.DELIVERED
         self.numbers += 1

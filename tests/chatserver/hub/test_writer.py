@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -47,8 +46,8 @@ from storage.orders import Orders
 from storage.outbox import Outbox
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
-from storage.schema import migrate
 from tests.chatserver.moving_time import Stopwatch
+from tests.databases import emptied
 
 ROOM = RoomId("order-1")
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -172,12 +171,9 @@ class Process:
 
 
 @pytest.fixture
-async def database(mongo_url: str) -> AsyncIterator[Database]:
-    database = open_database(MongoConfig(mongo_url, f"test_{uuid4().hex}", "pymongo", timeout_s=10.0))
-    await migrate(database)
-    yield database
-    await database.drop()
-    await database.close()
+async def database(mongo_url: str, migrated: str) -> AsyncIterator[Database]:
+    async with emptied(MongoConfig(mongo_url, migrated, "pymongo", timeout_s=10.0)) as database:
+        yield database
 
 
 @pytest.fixture
