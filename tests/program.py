@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Self
@@ -85,6 +85,11 @@ def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
 def gone(pid: int) -> bool:
     """Whether a process has ended; a zombie that nobody has reaped yet has."""
     return _processes().get(pid, ("Z", 0))[0] == "Z"
+
+
+def all_gone(pids: Iterable[int]) -> None:
+    """Wait until processes have ended: the helpers of one that has just ended do so a moment later."""
+    wait_until(lambda: all(gone(pid) for pid in pids), within_s=5.0)
 
 
 def descendants(pid: int) -> set[int]:

@@ -21,7 +21,7 @@ from chatserver import demo, instance
 from chatserver.cli.failures import ExitCode
 from chatserver.client import ChatClient
 from tests.chatserver.evidence import files
-from tests.program import PROJECT, Program, descendants, environment_with, gone, wait_until
+from tests.program import PROJECT, Program, all_gone, descendants, environment_with
 
 
 def dev(data: Path, *arguments: str, **environment: str) -> Program:
@@ -62,7 +62,7 @@ def test_it_starts_everything_stops_in_time_and_keeps_its_data(tmp_path: Path) -
         begin = time.monotonic()
         assert first.stop(signal.SIGINT) == 0
         assert time.monotonic() - begin < 10
-        wait_until(lambda: all(gone(pid) for pid in started), within_s=1)
+        all_gone(started)
     with dev(tmp_path / "data") as second:
         base_url = second.line("ready ")
         again = json.loads(file.read_text())
@@ -99,7 +99,7 @@ def test_nothing_outlives_it_when_it_is_killed(tmp_path: Path) -> None:
         # At once again: it waits for what the killed one has left.
         with dev(tmp_path / "data") as second:
             assert entries(second.line("ready "), api_key) == written
-            assert all(gone(pid) for pid in started)
+            all_gone(started)
             assert second.stop() == 0
 
 
@@ -139,7 +139,7 @@ def test_a_stop_while_it_starts_is_a_stop(tmp_path: Path) -> None:
         running.line("starting MongoDB")
         started = descendants(running.process.pid)
         assert running.stop() == 0
-        assert all(gone(pid) for pid in started)
+        all_gone(started)
 
 
 def test_settings_of_the_environment_hold_except_what_it_chooses_itself(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from chatserver.embedded import (
     stop_all,
 )
 from chatserver.embedded.binaries import find_mongod, find_valkey, require_runnable
-from tests.program import gone, wait_until
+from tests.program import all_gone, gone, wait_until
 
 
 def script(path: Path, body: str, mode: int = 0o755) -> Path:
@@ -146,7 +146,7 @@ class TestServices:
         begin = time.monotonic()
         stop_all([*services, Valkey(tmp_path / "never started")])
         assert time.monotonic() - begin < 8
-        assert all(gone(pid) for pid in pids)
+        all_gone(pids)
         with pytest.raises(RuntimeError, match="not running"):
             _ = services[0].child
 

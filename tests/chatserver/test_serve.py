@@ -25,7 +25,7 @@ from chatserver.protocol import PATH, SUBPROTOCOL
 from chatserver.serve import CannotListen, base_url, listen
 from storage import schema
 from storage.client import MongoConfig, open_database
-from tests.program import Program, descendants, gone, wait_until
+from tests.program import Program, all_gone, descendants, wait_until
 
 SECRET = "b3f1c27d90aa4e6c85f7d2e19c40b86e5a7d"
 
@@ -95,7 +95,7 @@ async def test_a_planned_stop_says_goodbye_and_ends_well(
             assert words[-1] == "bye"
             assert code == 4000
         assert await asyncio.to_thread(server.wait) == 0
-        assert all(gone(pid) for pid in started)
+        await asyncio.to_thread(all_gone, started)
         with pytest.raises(ConnectionRefusedError):
             await connect(url.replace("http", "ws"))
 
@@ -129,7 +129,7 @@ async def test_no_process_outlives_a_killed_supervisor(deployment: Deployment) -
         server.process.kill()
         words, code = await last_words(client)
         assert (words[-1], code) == ("bye", 4000)
-        await asyncio.to_thread(wait_until, lambda: all(gone(pid) for pid in started))
+        await asyncio.to_thread(all_gone, started)
 
 
 async def test_metrics_add_up_over_the_processes(deployment: Deployment, tmp_path: Path) -> None:

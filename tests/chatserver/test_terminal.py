@@ -385,9 +385,11 @@ def test_arguments_must_fit_together(tmp_path: Path) -> None:
 
 
 PROGRAM = """
+import signal
 import sys
 from chatserver.terminal import run_terminal
 from policies.errors import ChatError
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell takes from what it starts in the background
 try:
     sys.exit(run_terminal(sys.argv[2], url=sys.argv[1], token="token-1"))
 except ChatError as error:

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from tests.program import Program, descendants, gone
+from tests.program import Program, all_gone, descendants
 
 
 def supervised(behaviour: str, count: int = 2, stop_s: float = 20.0) -> Program:
@@ -16,7 +16,7 @@ def test_all_are_stopped_when_it_is() -> None:
         supervisor.line("serving")
         started = descendants(supervisor.process.pid)
         assert supervisor.stop() == 0
-        assert all(gone(pid) for pid in started)
+        all_gone(started)
         assert len([line for line in supervisor.output if line.startswith("ended")]) == 2
 
 
@@ -44,7 +44,7 @@ def test_those_that_do_not_stop_are_killed_in_time() -> None:
         begin = time.monotonic()
         assert supervisor.stop() == 0
         assert time.monotonic() - begin < 10
-        assert all(gone(pid) for pid in started)
+        all_gone(started)
 
 
 def test_a_second_ctrl_c_kills_at_once() -> None:

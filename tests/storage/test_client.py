@@ -1,4 +1,5 @@
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -9,7 +10,6 @@ import uvloop
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from chatserver.embedded.ports import free_port
 from policies.errors import Unavailable
 from storage.client import Collection, Database, MongoConfig, Session, open_database
 from tests.storage.conftest import Driver
@@ -23,11 +23,13 @@ def things(empty: Database) -> Collection:
 
 @pytest.fixture
 async def nowhere(driver: Driver) -> AsyncIterator[Database]:
-    """A database where nobody listens."""
-    url = f"mongodb://127.0.0.1:{free_port()}/?replicaSet=rs0"
-    database = open_database(MongoConfig(url, "nothing", driver, timeout_s=0.3))
-    yield database
-    await database.close()
+    """A database where nobody listens: on a port that is taken, or one of the driver's own sockets might get it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"mongodb://127.0.0.1:{taken.getsockname()[1]}/?replicaSet=rs0"
+        database = open_database(MongoConfig(url, "nothing", driver, timeout_s=0.3))
+        yield database
+        await database.close()
 
 
 OPERATIONS: dict[str, Callable[[Collection], Awaitable[Any]]] = {
