@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -54,8 +54,14 @@ def _names(place: Sequence[int | str]) -> list[str]:
     """The names that a table of the file may hold."""
     model: Any = Policy
     for part in place:
-        field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            return []
-        model = field.annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+        if _is_part(model):
+            field = model.model_fields.get(str(part))
+            model = field.annotation if field is not None else None
+        else:
+            # A table whose keys are free, or those of a vocabulary: what is known is what each of them holds.
+            model = get_args(model)[1] if get_origin(model) is dict else None
+    return list(model.model_fields) if _is_part(model) else []
+
+
+def _is_part(model: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(model, type) and issubclass(model, BaseModel)

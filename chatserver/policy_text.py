@@ -63,27 +63,48 @@ class _Schema(GenerateJsonSchema):
         return duration_text(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
-def _part(name: str, part: BaseModel) -> Iterator[str]:
-    yield from ("", f"[{name}]")
+def _part(name: str, part: BaseModel, purpose: str = "") -> Iterator[str]:
+    """A table and those within it: what TOML calls a key must stand before the first table inside."""
+    yield from _head(name, purpose)
     tables: list[str] = []
     for key in type(part).model_fields:
         value = getattr(part, key)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping | BaseModel):
             tables.append(key)
             continue
         yield f"# {_described(type(part), key)}"
         yield f"{key} = {_value(value)}"
     for key in tables:
-        yield from ("", f"[{name}.{key}]", f"# {_described(type(part), key)}")
-        yield from _rows(key, getattr(part, key))
+        yield from _table(f"{name}.{key}", getattr(part, key), _described(type(part), key))
 
 
-def _rows(table: str, values: Mapping[str, Any]) -> Iterator[str]:
+def _table(name: str, values: Mapping[str, Any] | BaseModel, purpose: str = "") -> Iterator[str]:
+    if isinstance(values, BaseModel):
+        yield from _part(name, values, purpose)
+        return
+    yield from _head(name, purpose)
     # A reminder that is turned off is written so: one that a file leaves out has its default.
-    keys: Iterable[str] = REMINDED if table == "reminders" else values
+    keys: Iterable[str] = REMINDED if name == "terms.reminders" else values
+    within: list[str] = []
     for key in keys:
-        name = key if _BARE_KEY.fullmatch(key) else _value(str(key))
-        yield f"{name} = {_value(values.get(key, timedelta()))}"
+        value = values.get(key, timedelta())
+        if isinstance(value, Mapping | BaseModel):
+            within.append(key)
+        else:
+            yield f"{_key(key)} = {_value(value)}"
+    for key in within:
+        yield from _table(f"{name}.{_key(key)}", values[key])
+
+
+def _head(name: str, purpose: str) -> Iterator[str]:
+    yield ""
+    if purpose:
+        yield f"# {purpose}"
+    yield f"[{name}]"
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _value(str(key))
 
 
 def _described(model: type[BaseModel], field: str) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from pydantic import Field
 
-from policies.contact.phones import luhn
+from policies.checksum import luhn
 from policies.part import Part
 
 

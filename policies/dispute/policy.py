@@ -10,8 +10,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from policies.conduct import ConductRules
+from policies.contact.rules import ContactRules
 from policies.evidence import EvidenceRules
 from policies.part import Duration, Part
+from policies.secrets import SecretRules
+from policies.strikes import StrikeRules
 from policies.vocabulary import EvidenceKind, Reason, Role, TrustLevel
 
 REMINDED: Final = {
@@ -109,12 +113,16 @@ class Checklist(Part):
 
 
 class Policy(Part):
-    """One version of the operator's policy."""
+    """One version of the operator's policy. Of its sections only the terms are pinned by disputes."""
 
     version: str = Field("default", min_length=1, max_length=64, description="Named in every dispute opened under it.")
     opening: Opening = Opening()
     terms: Terms = Terms()
     evidence: EvidenceRules = EvidenceRules()
+    contact: ContactRules = ContactRules()
+    conduct: ConductRules = ConductRules()
+    secrets: SecretRules = SecretRules()
+    strikes: StrikeRules = StrikeRules()
     checklists: dict[Reason, Checklist] = Field(
         default_factory=lambda: dict(_CHECKLISTS), description="The evidence that helps most, by reason and side."
     )

@@ -11,12 +11,19 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
 from chatserver.policy_text import duration_text, policy_schema, policy_text
+from policies.contact import Action, Category
 from policies.dispute.policy import REMINDED, Policy, parse_policy
+from policies.flag import Mark
+from policies.secrets import SecretKind
 from policies.vocabulary import EvidenceKind, Reason, TrustLevel
 
 durations = st.integers(0, 3650 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
 windows = st.dictionaries(st.sampled_from(sorted(TrustLevel)), durations)
 kinds = st.lists(st.sampled_from(sorted(EvidenceKind)), max_size=3)
+text = st.text(st.characters(codec="utf-8"), max_size=20)
+thresholds = st.fixed_dictionaries({"warn": st.floats(0, 0.5), "withhold": st.floats(0.5, 1)})
+actions = st.sampled_from(sorted(Action))
+secrets = st.lists(st.sampled_from(sorted(SecretKind)), max_size=3)
 policies = st.fixed_dictionaries(
     {},
     optional={
@@ -46,11 +53,45 @@ policies = st.fixed_dictionaries(
                 "retention": durations,
             },
         ),
+        "contact": st.fixed_dictionaries(
+            {},
+            optional={
+                "shadow": st.booleans(),
+                "default": thresholds,
+                "categories": st.dictionaries(st.sampled_from(sorted(Category)), thresholds),
+                "own_domains": st.lists(text, max_size=3),
+                "lexicon": st.dictionaries(
+                    st.sampled_from(["app", "reach", "INVITE"]),
+                    st.fixed_dictionaries({"words": st.lists(text, max_size=3)}),
+                ),
+                "warned_raise": st.floats(0, 0.5),
+            },
+        ),
+        "conduct": st.fixed_dictionaries(
+            {}, optional={"repeats": st.integers(1, 100), "alike": st.floats(0.1, 1), "threat": actions}
+        ),
+        "secrets": st.fixed_dictionaries({}, optional={"masked": secrets, "hand_over": secrets}),
+        "strikes": st.fixed_dictionaries(
+            {},
+            optional={
+                "half_life": st.integers(1, 3650).map(lambda days: f"{days}d"),
+                "report_above": st.floats(0, 1000, exclude_min=True),
+                "weights": st.dictionaries(st.sampled_from(sorted(Mark)), st.floats(0, 100)),
+            },
+        ),
         "checklists": st.dictionaries(
             st.sampled_from(sorted(Reason)), st.fixed_dictionaries({"buyer": kinds, "seller": kinds}), max_size=3
         ),
     },
 ).map(parse_policy)
+
+
+FILLED = {
+    "second_person_above": {"EUR": 1},
+    "categories": {"phone": {"warn": 0.25}},
+    "lexicon": {"app": {"words": ["owlgram"]}, "digits": {"7": ["sedem"]}},
+}
+"""For the tables that are empty by default."""
 
 
 def shown(policy: Policy) -> dict[str, Any]:
@@ -95,14 +136,22 @@ def another(name: str, value: Any) -> Any:
         return otherwise(value)
     if isinstance(value, timedelta):
         return duration_text(value + timedelta(seconds=1))
+    if isinstance(value, bool):
+        return not value
     if isinstance(value, int):
         return value + 1
+    if isinstance(value, float):
+        return value * 0.9 or 0.5
     if isinstance(value, tuple):
-        return [str(each) for each in value[1:]]
+        return [str(each) for each in value[1:]] or (
+            {"own_domains": ["loot.example"], "hand_over": ["code"]}.get(name, [])
+        )
+    if isinstance(value, Action):
+        return "allow"
     if isinstance(value, str):
         return {"settle": "when_final", "version": "2"}[name]
     assert isinstance(value, dict)
-    return {key: another(key, each) for key, each in value.items()} or {"EUR": 1}
+    return {key: another(key, each) for key, each in value.items()} or FILLED[name]
 
 
 def test_every_line_of_a_shown_policy_has_its_purpose_beside_it() -> None:
@@ -142,6 +191,13 @@ def test_durations_are_written_as_a_person_would(seconds: int, text: str) -> Non
         {"terms": {"settlement_retries": 101}},
         {"terms": {"reminders": {"room_closes": "1h"}}},
         {"checklists": {"defective": {"buyer": ["photos"]}}},
+        {"contact": {"categories": {"fax": {"warn": 0.5}}}},
+        {"contact": {"default": {"warn": 1.1}}},
+        {"contact": {"lexicon": {"app": {"words": "owlgram"}}}},
+        {"conduct": {"threat": "ban"}},
+        {"secrets": {"masked": ["diary"]}},
+        {"strikes": {"report_above": 0}},
+        {"strikes": {"weights": {"erased": 1}}},
     ],
 )
 def test_the_schema_refuses_what_the_server_refuses(content: dict[str, Any]) -> None:

@@ -1,0 +1,80 @@
+"""Strikes: how much a user has lately done that was found wrong, as one number.
+
+Nothing is counted up and stored: the number comes from the flags on the user's entries, so that a word of staff on one
+of them changes it, and time makes it smaller.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import exp2
+
+from pydantic import Field, field_validator
+
+from policies.flag import CauseKind, Flag, FlagState, Mark
+from policies.part import Duration, Part
+
+
+class StrikeWeights(Part):
+    """What a flag weighs while it is new, by what became of the text."""
+
+    withheld: float = Field(1.0, ge=0, le=100, description="All of a text was hidden.")
+    masked: float = Field(1.0, ge=0, le=100, description="Parts of an offer, a caption or another such text were.")
+    warned: float = Field(0.25, ge=0, le=100, description="It was shown, and both sides were reminded.")
+    noted: float = Field(0.0, ge=0, le=100, description="It was only noted, in shadow mode.")
+
+    def of(self, mark: Mark) -> float:
+        return {
+            Mark.WITHHELD: self.withheld,
+            Mark.MASKED: self.masked,
+            Mark.WARNED: self.warned,
+            Mark.NOTED: self.noted,
+        }[mark]
+
+
+class StrikeRules(Part):
+    """How the flags of a user add up."""
+
+    half_life: Duration = Field(timedelta(days=30), description="After this time a flag weighs half of what it did.")
+    report_above: float = Field(
+        3.0, gt=0, le=1000, description="From which sum on staff are told that a user goes on and on."
+    )
+    weights: StrikeWeights = Field(StrikeWeights(), description="What a flag weighs while it is new.")
+
+    @field_validator("half_life")
+    @classmethod
+    def _is_some_time(cls, value: timedelta) -> timedelta:
+        if not value:
+            raise ValueError("a half-life is at least 1s")  # pydantic wants a ValueError
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One flag, as far as it counts. ``released``: staff found nothing wrong."""
+
+    at: datetime
+    mark: Mark
+    released: bool = False
+
+
+def strike(at: datetime, flag: Flag) -> Strike | None:
+    """The strike of an entry of ``at`` with a flag.
+
+    None where only secrets were found: who gives away their own harms themselves and breaks no rule.
+    """
+    if all(cause.kind is CauseKind.SECRET for cause in flag.causes):
+        return None
+    return Strike(at, flag.mark, flag.state is FlagState.RELEASED)
+
+
+def score(strikes: Iterable[Strike], now: datetime, rules: StrikeRules) -> float:
+    """The sum of the weights of all strikes that staff did not release, each halved with every half-life.
+
+    A strike from after ``now`` (clocks of processes differ a little) weighs as if it were new.
+    """
+    return sum(
+        rules.weights.of(each.mark) * exp2(-max(0.0, (now - each.at) / rules.half_life))
+        for each in strikes
+        if not each.released
+    )
