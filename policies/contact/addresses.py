@@ -5,7 +5,7 @@ reserved for examples (RFC 2606, RFC 6761) lead nowhere and are no links.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -272,16 +272,22 @@ _SPELLED: Final = re.compile(
 )
 
 
-_SIGNS: Final = re.compile(r"[-'](?:at|dot)[-']|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b|hxxp|w w")
+_SIGNS: Final = re.compile(r"[-'](?:at|dot)[-']|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b")
+_SIGN_CHARS: Final = "-'@([{<\"*~|点點/_,"
 _SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly)\b")
 
 
-def spelled_out(text: str, cued: bool) -> bool:
+def spelled_out(text: str, chars: Set[str], cued: bool) -> bool:
     """Whether a text writes the signs of addresses as words, in brackets or with spaces.
 
-    ``cued``: it holds a word for a dot, or a mail provider.
+    ``chars``: the characters that it is written with. ``cued``: it holds a word for a dot, or a mail provider.
     """
-    if not cued and _SIGNS.search(text) is None and _SPACED_DOT.search(text) is None:
+    if not cued and (
+        (chars.isdisjoint(_SIGN_CHARS) or _SIGNS.search(text) is None)
+        and ("." not in chars or _SPACED_DOT.search(text) is None)
+        and "w w" not in text
+        and "hxxp" not in text
+    ):
         return False
     return _SPELLED.search(text) is not None
 

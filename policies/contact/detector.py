@@ -1,12 +1,12 @@
 """The detector: reads a message in several ways, weighs what it finds, and says what to do with it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Final
 
 from policies.contact import addresses, disguises, judgement, phones, wallets
 from policies.contact.digits import NumberWords
-from policies.contact.lexicon import CHANNELS, Cue, Cues, Lexicons, Words, load_lexicons
+from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, REPEATED, Cue, Cues, Lexicons, Words, load_lexicons
 from policies.contact.normal import normalise
 from policies.contact.rules import ContactRules
 from policies.contact.sentences import for_author, for_staff
@@ -14,9 +14,11 @@ from policies.contact.views import View, backwards, closed_up, spaced_out
 from policies.contact.vocabulary import Action, Category, Finding, OrderContext, Verdict
 from policies.contact.window import Earlier
 
-_ADDRESS_SIGNS: Final = ("@", "/", "#", "mail", "www", "yahoo", "outlook")
 _DOTTED: Final = re.compile(r"\.[^\W\d_]{2}")
 _DIGIT: Final = re.compile(r"\d")
+_DIGITS: Final = "0123456789"
+_DENSE: Final = re.compile(r"\d(?:\D{0,16}\d){4}")
+"""Numerals so near each other that they may be one number; the widest gap of a run is 12."""
 _STYLED: Final = re.compile(
     "[\u20e3\u2460-\u24ff\u2776-\u2793\U0001d7ce-\U0001d7ff\U0001f100-\U0001f10c\u200b-\u200f\u2060-\u2064]"
 )
@@ -38,6 +40,9 @@ _KEPT: Final = 0.15
 """Findings below this are noise and are not told."""
 _HINTS: Final = 0.84
 """Words alone are never surer than this."""
+
+_SPELLING: Final = int(Cue.DOT | Cue.PROVIDER)
+_CODED: Final = int(Cue.REVERSED | Cue.ENCODED)
 
 Raw = tuple[int, int, Category, float, str]
 
@@ -91,33 +96,40 @@ class Detector:
         return Verdict(action, confidence, findings, staff, author)
 
     def _read(self, text: str, context: Sequence[str], order: OrderContext) -> list[Raw]:
+        # Nearly every message is ordinary: what only looks whether something is there comes first and makes no objects.
         normal = normalise(text)
-        view = View(normal, normal.text)
         plain = normal.text
-        mask = self._words.anchors(plain)
-        count = len(_DIGIT.findall(plain))
-        written = count
-        if count < _LEAST_DIGITS:
-            count += self._numbers.count(plain)
-        pieces = plain.split()
-        longest = max(map(len, pieces), default=0)
-        reading = _Reading(self, text, order)
+        chars = set(plain)
+        found = self._words.anchors(plain)
+        mask = found & ANCHORS
+        written = 0 if chars.isdisjoint(_DIGITS) else len(_DIGIT.findall(plain))
+        count = written + self._numbers.count(plain)
+        digits = count >= _LEAST_DIGITS and (count > written or _DENSE.search(plain) is not None)
+        lengths = [len(piece) for piece in plain.split()]
+        longest = max(lengths, default=0)
+        view = View(normal, plain)
+        reading: _Reading | None = None
         raw: list[Raw] = []
-        address = _has_address(plain)
-        if mask or count >= _LEAST_DIGITS or address:
-            raw += reading.examine(view, normal.hidden, address=address, digits=count >= _LEAST_DIGITS)
+        address = found & ADDRESSED != 0 or _has_address(plain, chars)
+        if mask or digits or address:
+            reading = _Reading(self, text, order)
+            raw += reading.examine(view, normal.hidden, address=address, digits=digits, words=mask != 0)
         if (written > 9 or longest > 24) and _LONG_TOKEN.search(text):
             raw += [(start, end, Category.CRYPTO, score, rule) for start, end, score, rule in wallets.wallets(text)]
             raw += [(start, end, Category.PAYMENT, score, rule) for start, end, score, rule in wallets.ibans(text)]
-        if disguises.suspect(plain, sum(len(piece) == 1 for piece in pieces)):
+        if disguises.suspect(plain, chars, lengths.count(1), found & REPEATED != 0):
+            reading = reading or _Reading(self, text, order)
             raw += reading.undisguised(view)
         if normal.foreign:
             seen, changed = disguises.foreign_lookalikes(view)
             if changed:
+                reading = reading or _Reading(self, text, order)
                 raw += reading.examine(seen, True, address=False, digits=False)
-        if addresses.spelled_out(plain, bool(mask & (Cue.DOT | Cue.PROVIDER))):
+        if addresses.spelled_out(plain, chars, bool(mask & _SPELLING)):
+            reading = reading or _Reading(self, text, order)
             raw += reading.said(view)
-        if mask & (Cue.REVERSED | Cue.ENCODED) or (longest > 11 and _ENCODED.search(text)):
+        if mask & _CODED or (longest > 11 and _ENCODED.search(text)):
+            reading = reading or _Reading(self, text, order)
             raw += reading.encoded(view, mask)
         if context:
             raw += self._window(view, context, order, count)
@@ -129,23 +141,29 @@ class Detector:
         if not text or len(text) > _LONGEST_PART:
             return []
         name = _name_in(text)
-        glue = len(text) < _LONGEST_GLUED and _GLUE.search(f"{' '.join(context[-4:])} {text}".lower()) is not None
-        if not (count or name or glue):
+        short = len(text) < _LONGEST_GLUED
+        if not (count or name or short):
             return []
         earlier = Earlier(context, self._words, self._numbers)
-        pieces = earlier.pieces()
+        pieces = earlier.pieces
         if not pieces:
             return []
         found: list[Raw] = []
         whole = view.span(0, len(view.text))
-        if count:
+        if count and earlier.has_digits():
             found += self._joined_number(earlier, text, whole)
-        if glue and sum(map(len, pieces[-4:])) < 160 and len(pieces[-1].split()) < 6:
+        if short and self._may_be_glued(pieces, text):
             found += self._glued(pieces, text, whole, order)
         if name and self._follows_channel(earlier, name, alone=name == text):
             distinct = any(not char.isalpha() for char in name.strip("@"))
             found.append((*whole, Category.HANDLE, 0.62 if distinct else 0.55, "handle.split"))
         return found
+
+    def _may_be_glued(self, pieces: Sequence[str], text: str) -> bool:
+        """Whether a message and those before it have the signs of an address between them."""
+        if len(pieces[-1].split()) >= 6 or sum(map(len, pieces[-4:])) >= 160:
+            return False
+        return _GLUE.search(f"{' '.join(pieces[-4:])} {text}") is not None
 
     def _joined_number(self, earlier: Earlier, text: str, whole: tuple[int, int]) -> list[Raw]:
         """A telephone number whose digits came in several messages."""
@@ -156,7 +174,7 @@ class Detector:
         joined = before + own
         if not before or not 7 <= len(joined) <= 16:
             return []
-        pieces = earlier.pieces()
+        pieces = earlier.pieces
         valid = phones.nationally_valid(joined) or phones.nationally_valid(own + before)
         bare = earlier.announced or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
         score = 0.3 + (0.36 if phone or own_phone else 0.0) + (0.16 if valid else 0.0)
@@ -165,12 +183,12 @@ class Detector:
 
     def _follows_channel(self, earlier: Earlier, name: str, *, alone: bool) -> bool:
         """Whether a message that is only a name follows one that named a channel. A plain word must be introduced."""
-        before = earlier.mask()
+        before = earlier.mask() if earlier.names_channel() else 0
         if not before & CHANNELS or before & (Cue.NO | Cue.REPORT | Cue.PRODUCT | Cue.PAST):
             return False
         if any(not char.isalpha() for char in name.strip("@")):
             return not name.isdigit() or len(name) > 4
-        last = self._words.find(earlier.pieces()[-1]).everywhere
+        last = self._words.find(earlier.pieces[-1]).everywhere
         introduced = bool(last & (Cue.MINE | Cue.SPLIT)) and not last & CHANNELS
         return introduced and alone and name not in self._words.known
 
@@ -187,7 +205,9 @@ class Detector:
                 size = len(joined) + len(glue)
                 candidate = joined + glue + text
                 reading = View(normalise(candidate), normalise(candidate).text)
-                said = addresses.unspelled(reading) if addresses.spelled_out(candidate, True) else reading
+                said = (
+                    addresses.unspelled(reading) if addresses.spelled_out(candidate, set(candidate), True) else reading
+                )
                 spans = [
                     (*said.place(a, b), Category.EMAIL, s) for a, b, s, _ in addresses.said_emails(said.text, hosts)
                 ]
@@ -214,12 +234,24 @@ class _Reading:
         own = (detector.rules.own_domains, order.own_domains)
         self._hosts = addresses.own_hosts(*own) if order.own_domains else detector._hosts
         self._known = frozenset(re.sub(r"\D", "", number) for number in order.order_ids) - {""}
+        self._sold_account = order.category == "account"
         self._names = frozenset(normalise(name).text for name in order.in_game_names)
 
-    def examine(self, view: View, disguised: bool, *, address: bool, digits: bool) -> list[Raw]:
-        """Everything that a reading of the message shows."""
+    def examine(self, view: View, disguised: bool, *, address: bool, digits: bool, words: bool = True) -> list[Raw]:
+        """Everything that a reading of the message shows. ``words``: it holds some that may begin a finding."""
         raw: list[Raw] = []
+        runs = self._detector._numbers.runs(view.text, least=7)[:_MOST_RUNS] if digits else ()
+        if address:
+            cased = self._original if view.text.isascii() and len(view.text) == len(self._original) else view.text
+            for start, end, score, rule in addresses.emails(view.text, self._hosts):
+                raw.append((*view.span(start, end), Category.EMAIL, score, rule))
+            for start, end, score, rule in addresses.links(view.text, self._hosts, cased=cased):
+                raw.append((*view.span(start, end), Category.URL, score, rule))
+        if not (raw or words or runs or "@" in view.text or "#" in view.text):
+            return raw
         cues = self._detector._words.find(view.text)
+        if self._sold_account and cues.everywhere & (Cue.REF | Cue.PRODUCT):
+            raw = [_delivered(one) if one[2] is Category.EMAIL else one for one in raw]
         for start, end, category, score, rule in judgement.weigh_words(cues, disguised=disguised):
             if score >= _KEPT:
                 raw.append(
@@ -230,21 +262,13 @@ class _Reading:
                         rule,
                     )
                 )
-        if address:
-            cased = self._original if view.text.isascii() and len(view.text) == len(self._original) else view.text
-            for start, end, score, rule in addresses.emails(view.text, self._hosts):
-                raw.append((*view.span(start, end), Category.EMAIL, self._handed_over(score, cues), rule))
-            for start, end, score, rule in addresses.links(view.text, self._hosts, cased=cased):
-                raw.append((*view.span(start, end), Category.URL, score, rule))
-        if digits:
-            for run in self._detector._numbers.runs(view.text, least=7)[:_MOST_RUNS]:
-                first, last = view.span(run.start, run.end)
-                styled = _STYLED.search(self._original, first, last) is not None
-                score, rule, start, end = phones.weigh(view.text, run, cues, self._known, styled)
-                if score >= _KEPT:
-                    category = Category.PHONE
-                    raw.append((*view.span(start, end), category, score, rule))
-                raw += self._account(view, cues, run.start, run.end, run.digits)
+        for run in runs:
+            first, last = view.span(run.start, run.end)
+            styled = _STYLED.search(self._original, first, last) is not None
+            score, rule, start, end = phones.weigh(view.text, run, cues, self._known, styled)
+            if score >= _KEPT:
+                raw.append((*view.span(start, end), Category.PHONE, score, rule))
+            raw += self._account(view, cues, run.start, run.end, run.digits)
         return raw
 
     def _account(self, view: View, cues: Cues, start: int, end: int, digits: str) -> list[Raw]:
@@ -269,20 +293,19 @@ class _Reading:
             0.93 if rule in ("invite.channel", "payment.outside", "payment.named", "handle.on_channel") else _HINTS,
         )
 
-    def _handed_over(self, score: float, cues: Cues) -> float:
-        """Credentials are what was sold: an address with a password beside it is the delivery."""
-        return score - 0.5 if self._order.category == "account" and cues.everywhere & (Cue.REF | Cue.PRODUCT) else score
+    def _addressed(self, text: str) -> bool:
+        return _has_address(text, set(text)) or self._detector._words.anchors(text) & ADDRESSED != 0
 
     def undisguised(self, view: View) -> list[Raw]:
         raw: list[Raw] = []
         if spaced_out(view.text):
             closed = closed_up(view)
             digits = len(_DIGIT.findall(closed.text)) >= _LEAST_DIGITS
-            raw += self.examine(closed, True, address=_has_address(closed.text), digits=digits)
+            raw += self.examine(closed, True, address=self._addressed(closed.text), digits=digits)
             view = closed
         seen, changed = disguises.unmasked(view)
         if changed:
-            raw += self.examine(seen, True, address=_has_address(seen.text), digits=False)
+            raw += self.examine(seen, True, address=self._addressed(seen.text), digits=False)
         return raw
 
     def said(self, view: View) -> list[Raw]:
@@ -323,15 +346,21 @@ _ALLOWED: Final = Verdict(Action.ALLOW, 0.0, (), "", "")
 _NAME: Final = re.compile(r"@?[a-z0-9][\w.\-#]{2,31}")
 
 
+def _delivered(found: Raw) -> Raw:
+    """Credentials are what was sold: an address with a password beside it is the delivery."""
+    start, end, category, score, rule = found
+    return start, end, category, score - 0.5, rule
+
+
 def _name_in(text: str) -> str:
     """The name that a message of one or two words ends with; empty when there is none."""
     parts = text.split() if len(text) <= _LONGEST_GLUED else []
     return parts[-1] if 0 < len(parts) < 3 and _NAME.fullmatch(parts[-1]) else ""
 
 
-def _has_address(text: str) -> bool:
-    """Whether a text may hold an address as it is written. Quick: most messages end here."""
-    return any(sign in text for sign in _ADDRESS_SIGNS) or _DOTTED.search(text) is not None
+def _has_address(text: str, chars: Set[str]) -> bool:
+    """Whether a text of these characters has the signs of an address as it is written."""
+    return not chars.isdisjoint("@/#") or ("." in chars and _DOTTED.search(text) is not None)
 
 
 _RANK: Final = {

@@ -12,9 +12,10 @@ from ahocorasick_rs import AhoCorasick, MatchKind
 _LEET: Final = {"o": "o0", "i": "i1!|", "e": "e3", "s": "s5$", "a": "a4@", "t": "t7", "z": "z2"}
 _LEET_SHORT: Final = {"o": "o0", "i": "i1"}
 _HAN: Final = "\u2e80-\u9fff\uf900-\ufaff"
-_TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|_|\s+|[^\w\s]")
+_TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[\W_]+")
 _ATTACHED: Final = re.compile(r"[^\W\d]{1,20}(\d{6,})|(\d{7,})[^\W\d]{1,20}")
 """Digits written onto a word: ``tel0812…``, ``0812…pls``."""
+_SHORTEST_ATTACHED: Final = 7
 _LETTERED: Final = re.compile(r"[\doil|sbzg]+")
 _FILLERS: Final = frozenset(
     [
@@ -110,6 +111,7 @@ class NumberWords:
         glued = [word for word in self._digits if len(word) > 2 or not word.isascii()]
         self._forms = {form: self._digits[word] for word in reversed(glued) for form in _disguised_forms(word)}
         self._longest = max(map(len, self._forms))
+        self._beginnings = frozenset(form[:2] for form in self._forms)
         self._counted = AhoCorasick(glued, matchkind=MatchKind.LeftmostLongest)
 
     def count(self, text: str) -> int:
@@ -122,6 +124,8 @@ class NumberWords:
             return token, Kind.NUMERAL, 0
         if (value := self._digits.get(token)) is not None:
             return value, (Kind.HAN if ord(token[0]) > 0x2E80 else Kind.WORD), 1
+        if token.isalpha():
+            return self._glue(token) if token[:2] in self._beginnings or token[0] in self._beginnings else None
         if _LETTERED.fullmatch(token) and any(char.isdigit() for char in token):
             letters = sum(not char.isdigit() for char in token)
             firm = all(char.isdigit() or char in "oil|" for char in token)
@@ -174,12 +178,16 @@ class NumberWords:
         for match in _TOKEN.finditer(text):
             token = match.group()
             if not token[-1].isalnum():
-                gap += token
-                if len(gap) > widest or gap.count("\n") > 1 or token in _ENDING:
-                    close()
+                if run is not None:
+                    gap += token
+                    if len(gap) > widest or gap.count("\n") > 1 or not _ENDING.isdisjoint(token):
+                        close()
+                continue
+            read = self._value(token)
+            if read is None and run is None and token.isalpha() and token not in _REPEATS:
+                gap, repeat = "", 1
                 continue
             start = match.start()
-            read = self._value(token)
             if read is None and token in _REPEATS:
                 repeat = _REPEATS[token]
                 gap += token
@@ -199,7 +207,7 @@ class NumberWords:
                     continue
                 close()
                 gap, repeat = "", 1
-                if (attached := _ATTACHED.fullmatch(token)) is None:
+                if len(token) < _SHORTEST_ATTACHED or (attached := _ATTACHED.fullmatch(token)) is None:
                     continue
                 place, number = (attached.start(1), attached[1]) if attached[1] else (attached.start(2), attached[2])
                 run = Run(

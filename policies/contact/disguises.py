@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Final
 
 from policies.contact.normal import lookalike
@@ -54,11 +54,12 @@ _NAME: Final = re.compile(
     )
     + r")(?![a-z0-9])"
 )
-_SIGNED: Final = re.compile(r"[a-z][0-9$@!|+€][a-z0-9]|(?<!\w)[0-9$@!|][a-z]{3}|[a-z]\d(?!\S)")
-_SIGNS: Final = re.compile(r"[0-9$@!|+€^(]")
-_REPEATED: Final = re.compile(r"([a-z])\1\1")
+_SIGNED: Final = re.compile(r"[0-9$@!|+€](?:(?<=[a-z].)[a-z0-9]|(?<![+€])(?<!\w.)[a-z]{3}|(?<=[a-z]\d)(?!\S))")
+"""A sign within a word, before it or after it. What it begins with is what is rare: so it is sought quickly."""
+_SIGNS: Final = "0123456789$@!|+€"
 _APART: Final = re.compile(r"(?<![^\W_])[^\W\d_](?:[\W_]{1,3}[^\W_](?![^\W_])){2}")
 _CUT: Final = re.compile(r"[a-z][-_.*·~/|,]{1,3}[a-z]{1,3}[-_.*·~/|,]{1,3}[a-z]")
+_CUTTERS: Final = "-_.*·~/|,"
 _CUTS: Final = re.compile(r"[-_.*·~/|,]\w")
 _BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{11,400}={0,2}(?![A-Za-z0-9+/=])")
 _HEX: Final = re.compile(r"(?<![0-9a-zA-Z])(?:[0-9a-fA-F]{2}[\s:]?){8,200}(?![0-9a-zA-Z])")
@@ -67,16 +68,21 @@ _PRINTABLE: Final = re.compile(r"[\x20-\x7e\n]{5,}")
 _WORD: Final = re.compile(r"[\u0370-\u058f]{4,12}")
 
 
-def suspect(text: str, singles: int) -> bool:
+def suspect(text: str, chars: Set[str], singles: int, repeated: bool) -> bool:
     """Whether a text has the look of disguised words: signs within words, letters apart, letters repeated.
 
-    ``singles``: how many of its words are one character long.
+    ``chars``: the characters that it is written with. ``singles``: how many of its words are one character long.
+    ``repeated``: it has a letter three times in a row.
     """
     return (
-        (singles > 2 and _APART.search(text) is not None)
-        or (_SIGNS.search(text) is not None and _SIGNED.search(text) is not None)
-        or (_CUTS.search(text) is not None and (_CUT.search(text) or _APART.search(text)) is not None)
-        or _REPEATED.search(text) is not None
+        repeated
+        or (singles > 2 and _APART.search(text) is not None)
+        or (not chars.isdisjoint(_SIGNS) and _SIGNED.search(text) is not None)
+        or (
+            not chars.isdisjoint(_CUTTERS)
+            and _CUTS.search(text) is not None
+            and (_CUT.search(text) or _APART.search(text)) is not None
+        )
     )
 
 

@@ -11,9 +11,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from itertools import product
+from string import ascii_lowercase
 from typing import Any, Final
 
 from ahocorasick_rs import AhoCorasick, MatchKind
@@ -74,11 +75,20 @@ class Cue(IntEnum):
 
 CHANNELS: Final = int(Cue.APP | Cue.APP_SHORT)
 PAYMENTS: Final = int(Cue.PAY_NAME | Cue.PAY_NAME_SHORT)
-_ANCHORS: Final = int(
+ANCHORS: Final = int(
     CHANNELS | PAYMENTS | Cue.PROVIDER | Cue.INVITE | Cue.OFFPAY | Cue.OUTSIDE | Cue.SOLICITING | Cue.QR | Cue.PROFILE
     | Cue.SAME | Cue.HINT | Cue.NOUN | Cue.DIRECT | Cue.DOT | Cue.REVERSED | Cue.ENCODED
 )  # fmt: skip
 """What a message must hold one of for its words to be weighed at all. Most messages hold none."""
+
+REPEATED: Final = 1 << 61
+"""A letter three times in a row. No cue, but found along with them."""
+ADDRESSED: Final = 1 << 62
+"""Letters that are in most addresses."""
+_ANYWHERE: Final = {
+    **{letter * 3: REPEATED for letter in ascii_lowercase},
+    **dict.fromkeys(("mail", "www", "yahoo", "outlook"), ADDRESSED),
+}
 
 _CUT_NAMES: Final = (
     "whatsapp",
@@ -95,6 +105,8 @@ _CUT_NAMES: Final = (
 _ALTERNATIVES: Final = re.compile(r"(\([^()]*\|[^()]*\))")
 _UNSPACED: Final = re.compile(r"[\u0e00-\u0e7f\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff❤]")
 """Scripts that put no spaces between words: no boundary is asked for beside them."""
+_PIECE: Final = re.compile(r"[^\W_\u0e00-\u0e7f\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+")
+"""Letters and digits that belong together, where spaces separate words."""
 _ARABIC: Final = re.compile(r"[\u0600-\u06ff]")
 _ARABIC_PREFIXES: Final = frozenset("والبلعفك")
 
@@ -179,24 +191,39 @@ def load_lexicons() -> Lexicons:
 class Automaton:
     """Entries that are looked for together, with what each asks of the characters around it.
 
-    ``words``: by entry in normal form, a mask that every hit carries.
+    ``words``: by entry in normal form, a mask that every hit carries. ``pieces``: entries that are a whole piece of
+    writing are looked up, not searched; that pays where the shortest words are among them, which most letters begin.
+    ``anywhere``: what is found within words too.
     """
 
-    def __init__(self, words: Mapping[str, int]) -> None:
+    def __init__(
+        self, words: Mapping[str, int], *, pieces: bool = False, anywhere: Mapping[str, int] | None = None
+    ) -> None:
         patterns: list[str] = []
         self._kinds: list[tuple[int, bool, bool, bool]] = []
+        self._pieces: dict[str, int] = {}
         for entry, mask in words.items():
             word = entry.rstrip("*").strip()
             if not word:
+                continue
+            if pieces and _PIECE.fullmatch(entry) and not _ARABIC.match(entry):
+                self._pieces[entry] = mask
                 continue
             patterns.append(word)
             left = word[0].isalnum() and not _UNSPACED.match(word[0])
             right = word[-1].isalnum() and not _UNSPACED.match(word[-1]) and not entry.endswith("*")
             self._kinds.append((mask, left, right, bool(_ARABIC.match(word[0]))))
+        for letters, mask in (anywhere or {}).items():
+            patterns.append(letters)
+            self._kinds.append((mask, False, False, False))
         self._automaton = AhoCorasick(patterns, matchkind=MatchKind.Standard)
 
     def find(self, text: str) -> list[Hit]:
         found: list[Hit] = []
+        if pieces := self._pieces:
+            for match in _PIECE.finditer(text):
+                if (known := pieces.get(match.group())) is not None:
+                    found.append((match.start(), match.end(), known))  # noqa: PERF401 (faster than to build a tuple)
         kinds, size = self._kinds, len(text)
         for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
             mask, left, right, arabic = kinds[index]
@@ -224,12 +251,13 @@ class Words:
     """What lexicons find in a text."""
 
     def __init__(self, lexicons: Lexicons) -> None:
-        self._anchors = Automaton({entry: mask for entry, mask in lexicons.words.items() if mask & _ANCHORS})
-        self._all = Automaton(lexicons.words)
+        anchors = {entry: mask for entry, mask in lexicons.words.items() if mask & ANCHORS}
+        self._anchors = Automaton(anchors, anywhere=_ANYWHERE)
+        self._all = Automaton(lexicons.words, pieces=True)
         self.known: Final = frozenset(entry.rstrip("*") for entry in lexicons.words)
 
     def anchors(self, text: str) -> int:
-        """The kinds of the entries found that may begin a finding; 0 when there are none."""
+        """The kinds of the entries found that may begin a finding, and the signs of a disguise or an address."""
         mask = 0
         for _, _, kinds in self._anchors.find(text):
             mask |= kinds
@@ -249,12 +277,21 @@ class Cues:
     def __init__(self, text: str, hits: list[Hit]) -> None:
         self.text = text
         self.hits: Sequence[Hit] = sorted(hits)
-        self._starts = [hit[0] for hit in self.hits]
-        self._sentences = [match.end() for match in _SENTENCE.finditer(text)]
-        self._clauses = [match.end() for match in _CLAUSE.finditer(text)]
         self.everywhere = 0
         for _, _, mask in hits:
             self.everywhere |= mask
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [hit[0] for hit in self.hits]
+
+    @cached_property
+    def _sentences(self) -> list[int]:
+        return [match.end() for match in _SENTENCE.finditer(self.text)]
+
+    @cached_property
+    def _clauses(self) -> list[int]:
+        return [match.end() for match in _CLAUSE.finditer(self.text)]
 
     def sentence(self, offset: int) -> int:
         return bisect_right(self._sentences, offset)

@@ -21,30 +21,25 @@ class Earlier:
     """The sender's earlier messages, as far as the present one may go on with them."""
 
     def __init__(self, context: Sequence[str], words: Words, numbers: NumberWords) -> None:
-        self.texts = [normalise(message[-_MOST_CHARS:]).text for message in context[-_MOST_MESSAGES:]]
         self._words = words
         self._numbers = numbers
+        self.pieces: Final = _pieces(context)
+        """The short messages that come directly before, oldest first, white space at their ends dropped."""
         self.announced = False
         """Whether an earlier message says that it holds a part."""
 
-    def tail(self) -> str:
-        """The short messages that come directly before, oldest first."""
-        pieces: list[str] = []
-        for text in reversed(self.texts):
-            if len(text) > _LONGEST_PIECE:
-                break
-            pieces.append(text.strip())
-        return "\n".join(reversed(pieces))
+    def has_digits(self) -> bool:
+        """Whether there are any digits or number words in them. Quick: there mostly are none."""
+        return any(_DIGIT.search(piece) or self._numbers.count(piece) for piece in self.pieces)
 
-    def pieces(self) -> list[str]:
-        """The short messages that come directly before, oldest first, white space at their ends dropped."""
-        tail = self.tail()
-        return tail.split("\n") if tail else []
+    def names_channel(self) -> bool:
+        """Whether one of the last may name a channel."""
+        return self._words.anchors("\n".join(self.pieces[-4:])) & CHANNELS != 0
 
     def mask(self) -> int:
         """The kinds of cues in the messages directly before."""
         mask = 0
-        for piece in self.pieces()[-4:]:
+        for piece in self.pieces[-4:]:
             mask |= self._words.find(piece).everywhere
         return mask
 
@@ -52,7 +47,7 @@ class Earlier:
         """The digits of messages that hold digits and next to nothing else, and whether they speak of a telephone."""
         digits = ""
         phone = False
-        for piece in self.pieces():
+        for piece in self.pieces:
             part, about_phone = self.part_of_number(piece)
             phone = phone or about_phone
             digits += part
@@ -81,3 +76,16 @@ class Earlier:
         if others > allowed or not bare or _AMOUNT.search(piece):
             return "", about_phone
         return digits, about_phone
+
+
+def _pieces(context: Sequence[str]) -> list[str]:
+    pieces: list[str] = []
+    for message in reversed(context[-_MOST_MESSAGES:]):
+        if len(message) > _LONGEST_PIECE and message.isascii():
+            break
+        text = normalise(message[-_MOST_CHARS:]).text
+        if len(text) > _LONGEST_PIECE:
+            break
+        pieces.append(text.strip())
+    tail = "\n".join(reversed(pieces))
+    return tail.split("\n") if tail else []
