@@ -33,8 +33,10 @@ from chatserver.salts import Salts
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from chatserver.webhooks.setup import webhook_desk
+from policies.contact import Detector
 from policies.entry import Entry
 from policies.errors import Unavailable
+from policies.screener import Screener
 from policies.vocabulary import DisputeId
 from storage import schema
 from storage.api_keys import ApiKeys
@@ -102,6 +104,8 @@ class _Parts:
         self.salts = Salts()
         self.hub: Hub | None = None
         self.policy = load_policy(settings.policy_file)
+        self.detector = Detector(self.policy.contact)
+        self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
         self.orders = Orders(self.database, self.log, self.rooms, self.salts)
         self.disputes = Disputes(self.database, self.log)
         self.claims = Claims(self.database)
@@ -190,6 +194,8 @@ class _Parts:
                 audit=self.audit,
                 unread=Unread(self.database, timedelta(seconds=self.settings.unread_after_s)),
                 evidence=self.office.known,
+                orders=self.orders,
+                screener=lambda: self.screener,
                 auth=self.auth,
             )
         )

@@ -42,6 +42,7 @@ from chatserver.frame import (
     Timestamp,
 )
 from policies.errors import ErrorCode
+from policies.flag import CauseKind, FlagState, Mark
 from policies.vocabulary import EntryKind, PresenceState, Role, RoomKind
 
 __all__ = [
@@ -236,8 +237,40 @@ class EntryAuthor(Frame):
     name: str
 
 
+class WireCause(Frame):
+    """One thing that was found wrong with an entry's texts.
+
+    ``field`` names the text; ``start`` and ``end`` count its code points as it was written, both 0 when all of it is
+    meant. ``confidence`` is in percent.
+    """
+
+    kind: CauseKind
+    category: str
+    field: str
+    start: int
+    end: int
+    confidence: int
+    rule: str
+
+
+class WireFlag(Frame):
+    """What was found wrong with an entry, what was done about it, and what staff said to that. For staff only."""
+
+    mark: Mark
+    confidence: int
+    causes: list[WireCause]
+    state: FlagState
+    decided_by: str | None = None
+    decided_at: Timestamp | None = None
+
+
 class WireEntry(Frame):
-    """An entry as one reader sees it. ``command_id`` is given to its author only."""
+    """An entry as one reader sees it.
+
+    ``command_id`` is given to its author only. Where ``body`` has a member ``masked``, parts of the texts that it names
+    are hidden; staff and the author get these texts in ``whole``, as they were written, and so does everybody once
+    staff have ``released`` it. ``flag`` is for staff.
+    """
 
     seq: int
     id: str
@@ -245,8 +278,11 @@ class WireEntry(Frame):
     author: EntryAuthor
     at: Timestamp
     body: dict[str, Any]
+    whole: dict[str, str] | None = None
     withheld: Literal[True] | None = None
+    released: Literal[True] | None = None
     erased: Literal[True] | None = None
+    flag: WireFlag | None = None
     command_id: str | None = None
 
 
@@ -298,10 +334,18 @@ class HistoryPage(Frame):
     more: bool
 
 
+class AckNotice(Frame):
+    """What became of a text that breaks a rule, and a sentence for its author: which kind of part to say otherwise."""
+
+    mark: Literal[Mark.WARNED, Mark.MASKED, Mark.WITHHELD]
+    message: str
+
+
 class Ack(Frame):
     """A command is done. The fields beside ``id`` are there when it wrote an entry: then the entry is durable.
 
-    ``room`` is where the entry is: for a note that is the staff log.
+    ``room`` is where the entry is: for a note that is the staff log. ``notice`` comes when its text was not shown as it
+    was written, or both sides were reminded of the rules.
     """
 
     type: Literal["ack"] = "ack"
@@ -311,6 +355,7 @@ class Ack(Frame):
     entry_id: str | None = None
     at: Timestamp | None = None
     duplicate: bool | None = None
+    notice: AckNotice | None = None
 
 
 class Pong(Frame):

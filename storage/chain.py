@@ -14,6 +14,13 @@ for keys below U+10000.) Entries hold no fractions and no integer beyond 2^53 - 
     hash      = SHA-256("dispute-chat.entry.v1\\n" || prev_hash || metadata)           prev_hash: 32 raw bytes
     prev_hash = the hash of the entry with the seq before; of seq 1: SHA-256("dispute-chat.room.v1\\n" || room id)
 
+Where parts of a text are masked, the body shows the masked text and has a member
+
+    "masked": {"fields": [names of such texts, sorted], "digest": SHA-256(salt || canonical JSON of {name: whole text})}
+
+with a salt of 16 random bytes of its own, so that the whole texts can be checked by those who may see them, and cannot
+be guessed by the others.
+
 An erased entry has no salt, an empty body and an empty author's name. Its digest cannot be recomputed, and without the
 salt it cannot be guessed from likely contents either; its hash still can, so the chain holds.
 """
@@ -27,7 +34,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from policies.entry import Draft, Entry
+from policies.entry import MASKED, Draft, Entry, Whole
 from policies.instant import instant, rfc3339
 from policies.plain import require_plain
 from policies.vocabulary import RoomId, Seq
@@ -85,6 +92,10 @@ def link(room: RoomId, head: Head, drafts: Sequence[Draft], now: datetime, salt:
         if KEY_SEPARATOR in author.id:
             raise ValueError("an author's id holds U+001F")
         body = draft.body
+        whole: Whole | None = None
+        if draft.whole:
+            whole = Whole(salt(), draft.whole)
+            body = {**body, MASKED: _masked(whole)}
         require_plain(body)
         seq = Seq(seq + 1)
         grain = salt()
@@ -117,10 +128,20 @@ def link(room: RoomId, head: Head, drafts: Sequence[Draft], now: datetime, salt:
                 digest,
                 prev_hash,
                 entry_hash,
+                draft.flag,
+                whole,
             )
         )
         prev_hash = entry_hash
     return entries
+
+
+def _masked(whole: Whole) -> dict[str, Any]:
+    return {"fields": sorted(whole.texts), "digest": _whole_digest(whole).hex()}
+
+
+def _whole_digest(whole: Whole) -> bytes:
+    return hashlib.sha256(whole.salt + orjson.dumps(whole.texts, option=_JSON)).digest()
 
 
 def content_digest(salt: bytes, body: Mapping[str, Any], name: str) -> bytes:
@@ -150,12 +171,15 @@ def recompute(entry: Entry) -> bytes:
 def same_content(entry: Entry, draft: Draft) -> bool:
     """Whether a draft says what an entry under the same key says already, so that the command is a retry.
 
-    Of an erased entry only the kind is left to compare. Visibility and the author's name are not part of what the
-    client sent, and may have changed since.
+    Of an erased entry only the kind is left to compare. Visibility, what was masked and the author's name are not part
+    of what the client sent, and may have changed since.
     """
     if entry.kind is not draft.kind:
         return False
-    return entry.erased or orjson.dumps(entry.body, option=_JSON) == orjson.dumps(draft.body, option=_JSON)
+    if entry.erased:
+        return True
+    drafted = draft.body if draft.whole is None else {**draft.body, **draft.whole}
+    return orjson.dumps(entry.written, option=_JSON) == orjson.dumps(drafted, option=_JSON)
 
 
 class BreakKind(StrEnum):
@@ -237,8 +261,10 @@ def _breaks(verification: Verification, entries: Iterable[Entry]) -> Iterator[Br
 
 def _content_holds(entry: Entry) -> bool:
     if entry.salt is None:  # erased: there must be nothing left that could pass for content
-        return not entry.body and not entry.author.name
-    return content_digest(entry.salt, entry.body, entry.author.name) == entry.digest
+        return not entry.body and not entry.author.name and entry.whole is None
+    if content_digest(entry.salt, entry.body, entry.author.name) != entry.digest:
+        return False
+    return entry.whole is None or entry.body.get(MASKED) == _masked(entry.whole)
 
 
 def _entry_hash(prev_hash: bytes, metadata: list[object]) -> bytes:

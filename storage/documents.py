@@ -6,8 +6,9 @@ from typing import Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from policies.entry import Author, Entry
+from policies.entry import Author, Entry, Whole
 from policies.errors import TooLarge
+from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.vocabulary import CommandId, EntryKind, Role, RoomId, UserId, Visibility
 from storage.chain import KEY_SEPARATOR
 
@@ -48,6 +49,10 @@ def encode_entry(entry: Entry) -> RawBSONDocument:
     }
     if entry.salt is None:
         del document["salt"]
+    if entry.flag is not None:
+        document["flag"] = encode_flag(entry.flag)
+    if entry.whole is not None:
+        document["whole"] = {"salt": entry.whole.salt, "texts": entry.whole.texts}
     raw = bson.encode(document)
     if len(raw) > ENTRY_BYTES:
         raise TooLarge("This is too large to be kept.", details={"limit": ENTRY_BYTES})
@@ -57,6 +62,7 @@ def encode_entry(entry: Entry) -> RawBSONDocument:
 def decode_entry(document: Mapping[str, Any]) -> Entry:
     """The entry that a document holds."""
     author = document["author"]
+    flag, whole, shown = document.get("flag"), document.get("whole"), document.get("shown")
     return Entry(
         room=document["room"],
         seq=document["seq"],
@@ -70,4 +76,37 @@ def decode_entry(document: Mapping[str, Any]) -> Entry:
         digest=document["digest"],
         prev_hash=document["prev_hash"],
         hash=document["hash"],
+        flag=None if flag is None else decode_flag(flag),
+        whole=None if whole is None else Whole(whole["salt"], whole["texts"]),
+        shown=None if shown is None else _VISIBILITIES[shown],
+    )
+
+
+def encode_flag(flag: Flag) -> dict[str, Any]:
+    """A flag as its entry's document holds it; ``causes`` as a list in the order of the fields of ``Cause``."""
+    document: dict[str, Any] = {
+        "mark": flag.mark.value,
+        "confidence": flag.confidence,
+        "causes": [
+            [each.kind.value, each.category, each.field, each.start, each.end, each.confidence, each.rule]
+            for each in flag.causes
+        ],
+        "state": flag.state.value,
+    }
+    if flag.mark is not Mark.NOTED and flag.state is FlagState.OPEN:
+        document["untold"] = True  # until the marketplace is told of it
+    if flag.decided_by is not None:
+        document |= {"decided_by": flag.decided_by, "decided_at": flag.decided_at}
+    return document
+
+
+def decode_flag(document: Mapping[str, Any]) -> Flag:
+    """The flag that a document's ``flag`` holds."""
+    return Flag(
+        Mark(document["mark"]),
+        document["confidence"],
+        tuple(Cause(CauseKind(kind), *others) for kind, *others in document["causes"]),
+        FlagState(document["state"]),
+        document.get("decided_by"),
+        document.get("decided_at"),
     )

@@ -20,6 +20,9 @@ HEADS_MAX: Final = 1000
 """Rooms of one ``heads`` query."""
 
 
+_ERASED: Final = {"$set": {"body": {}, "author.name": ""}, "$unset": {"salt": "", "whole": "", "flag": ""}}
+
+
 class RoomLog:
     """Appends to and reads from the rooms' logs.
 
@@ -181,7 +184,9 @@ class RoomLog:
     # Erasing
 
     async def erase(self, room: RoomId, *, author: UserId | None = None, seqs: Collection[Seq] | None = None) -> int:
-        """Drop the content of entries for good: body, author's name and salt. The chain still holds.
+        """Drop the content of entries for good: body, author's name and salt, and what was found in it.
+
+        The chain still holds.
 
         Args:
             room: the room.
@@ -198,7 +203,7 @@ class RoomLog:
             query["author.id"] = author
         if seqs is not None:
             query["seq"] = {"$in": list(seqs)}
-        return await self._entries.update_many(query, {"$set": {"body": {}, "author.name": ""}, "$unset": {"salt": ""}})
+        return await self._entries.update_many(query, _ERASED)
 
     async def _require_predecessors(self, entries: Sequence[Entry], session: Session) -> None:
         """An entry written behind one that is not there would be a hole; the unique key alone does not see that."""

@@ -1,8 +1,8 @@
 """The collections with their indexes and validators, and the version of all that.
 
-What each index is for stands beside it. ``entries`` has two and must not get a third: the cost of an append is the cost
-of its indexes. The validators are a safety net under the code that writes: they refuse what would corrupt the record,
-and do not describe what the code may change from version to version.
+What each index is for stands beside it. ``entries`` has two, and others only of the few entries that are flagged: the
+cost of an append is the cost of its indexes. The validators are a safety net under the code that writes: they refuse
+what would corrupt the record, and do not describe what the code may change from version to version.
 
 Sharding plan
 -------------
@@ -45,6 +45,7 @@ from typing import Any, Final
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from policies.flag import FlagState, Mark
 from policies.vocabulary import OrderEventType, Role, RoomKind, Stage, Status, Visibility
 from storage.chain import KEY_SEPARATOR
 from storage.client import Database
@@ -99,6 +100,9 @@ _ENTRY: Final = _object(
         "hash": _HASH,
     },
     salt=_HASH,  # gone once the entry is erased
+    flag=_object({"mark": _one_of(Mark), "state": _one_of(FlagState), "causes": {"bsonType": "array"}}),
+    whole=_object({"salt": _HASH, "texts": {"bsonType": "object"}}),
+    shown=_one_of(Visibility),
 )
 _ROOM: Final = _object(
     {
@@ -180,11 +184,28 @@ _EVIDENCE: Final = _object(
 )
 _HOLD: Final = _object({"_id": _ID, "by": _ID, "role": _one_of(Role), "reason": _TEXT, "since": _DATE})
 
+_FLAGGED: Final = {"flag.state": {"$exists": True}}
+
 COLLECTIONS: Final = (
     _Collection(
         "entries",
         # With _id, all that an append pays for: the compare-and-swap, all reading by place, the heads.
-        (IndexModel([("room", ASCENDING), ("seq", ASCENDING)], unique=True, name="room_seq"),),
+        (
+            IndexModel([("room", ASCENDING), ("seq", ASCENDING)], unique=True, name="room_seq"),
+            # The others are of flagged entries only, which are few: no other append pays for them.
+            # What staff have to look at, the oldest first.
+            IndexModel(
+                [("flag.state", ASCENDING), ("at", ASCENDING), ("_id", ASCENDING)],
+                name="flagged",
+                partialFilterExpression=_FLAGGED,
+            ),
+            # A user's, for their strikes.
+            IndexModel(
+                [("author.id", ASCENDING), ("at", ASCENDING)], name="flagged_user", partialFilterExpression=_FLAGGED
+            ),
+            # Those that the marketplace has not been told of: none, but for a moment.
+            IndexModel([("at", ASCENDING)], name="untold", partialFilterExpression={"flag.untold": True}),
+        ),
         _ENTRY,
     ),
     _Collection(

@@ -13,6 +13,8 @@ from queue import Empty, Queue
 from typing import Self
 
 PROJECT = Path(__file__).parent.parent
+PATIENT_POLICY = PROJECT / "tests" / "data" / "patient_policy.toml"
+"""For those who write faster than people do."""
 
 
 class Program:

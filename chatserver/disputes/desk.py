@@ -26,6 +26,7 @@ from policies.errors import ChatError, Conflict, NotFound, Unavailable
 from policies.instant import instant
 from policies.order import CHARGEBACKS, OrderEvent
 from policies.room import SYSTEM, dispute_room
+from policies.screening import Screening
 from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution, SettlementStatus
 from storage.chain import KEY_SEPARATOR, genesis, link
 from storage.disputes import Current
@@ -45,7 +46,8 @@ logger = structlog.stdlib.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What a buyer asks for. ``key``: the same one again, of the same buyer and order, is the same dispute."""
+    """What a buyer asks for. ``key``: the same one again, of the same buyer and order, is the same dispute.
+    ``screening`` is what was found in the description."""
 
     order: OrderId
     buyer: Author
@@ -54,6 +56,7 @@ class Opening:
     desired_resolution: Resolution
     amount: int | None = None
     key: str | None = None
+    screening: Screening | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +144,8 @@ class Desk:
         """
         return await self._finish("OpenDispute", self._open(opening))
 
-    async def run(self, dispute: DisputeId, command: Command) -> Ran:
-        """Carry out a command.
+    async def run(self, dispute: DisputeId, command: Command, screening: Screening | None = None) -> Ran:
+        """Carry out a command. ``screening`` is what was found in its texts.
 
         Raises:
             NotFound: there is no such dispute.
@@ -150,7 +153,7 @@ class Desk:
             Unavailable: the outcome is unknown, or too many are at it; the same command may be sent again.
             ChatError: what ``policies.dispute.decide.decide`` says.
         """
-        return await self._finish(type(command).__name__, self._run(dispute, command))
+        return await self._finish(type(command).__name__, self._run(dispute, command, screening))
 
     async def state(self, dispute: DisputeId) -> Dispute:
         """The state as of the last entry.
@@ -201,7 +204,7 @@ class Desk:
                 raise Conflict("This order has an active dispute already.", details=details)
             await self._report_pending(order)
             try:
-                opened, entries = await self._write_opening(order, command)
+                opened, entries = await self._write_opening(order, command, opening.screening)
             except AppendLost:
                 self._observer.overtaken()
                 continue
@@ -228,7 +231,9 @@ class Desk:
             raise Conflict("This key was used to open a dispute that says something else.", details=details)
         return Opened(current.dispute, (), duplicate=True)
 
-    async def _write_opening(self, order: Order, command: OpenDispute) -> tuple[Dispute, tuple[Entry, ...]]:
+    async def _write_opening(
+        self, order: Order, command: OpenDispute, screening: Screening | None
+    ) -> tuple[Dispute, tuple[Entry, ...]]:
         now = instant(self._clock.now())
         talked = await self._ledger.log.has_message_of(order.room, command.author.id)
         earlier = None if order.latest_dispute is None else await self.state(order.latest_dispute)
@@ -241,6 +246,7 @@ class Desk:
             talked=talked,
             earlier=earlier,
             version=order.version,
+            screening=screening,
         )
         room = dispute_room(command.dispute)
         entries = link(room, genesis(room), drafts, now, self._salt)
@@ -248,11 +254,11 @@ class Desk:
 
     # Commands
 
-    async def _run(self, dispute: DisputeId, command: Command) -> Ran:
+    async def _run(self, dispute: DisputeId, command: Command, screening: Screening | None = None) -> Ran:
         for _ in range(ATTEMPTS):
             current = await self._load(dispute)
             try:
-                return await self._attempt(current, command)
+                return await self._attempt(current, command, screening)
             except CommandTaken as taken:
                 if (taken.author, taken.command_id) == (command.author.id, command.command_id):
                     return await self._answer_taken(current, command)
@@ -261,10 +267,10 @@ class Desk:
                 self._observer.overtaken()
         raise _busy()
 
-    async def _attempt(self, current: Current, command: Command) -> Ran:
+    async def _attempt(self, current: Current, command: Command, screening: Screening | None) -> Ran:
         now = max(instant(self._clock.now()), current.head.at)  # the time that the entries will have
         try:
-            drafts = decide(current.dispute, command, now)
+            drafts = decide(current.dispute, command, now, screening)
         except ChatError:
             # What is refused now may have been done before: then the first answer is the answer.
             first = await self._written_before(current, command)

@@ -23,19 +23,18 @@ made a mistake in one text; to close their connection for good would be out of p
 
 def ack(command_id: str, room: str, written: Written) -> bytes:
     """What a command wrote to a room is durable."""
-    return text_frame(
-        orjson.dumps(
-            {
-                "type": "ack",
-                "id": command_id,
-                "room": room,
-                "seq": written.seq,
-                "entry_id": written.entry_id,
-                "at": written.at,
-                "duplicate": written.duplicate,
-            }
-        )
-    )
+    frame: dict[str, Any] = {
+        "type": "ack",
+        "id": command_id,
+        "room": room,
+        "seq": written.seq,
+        "entry_id": written.entry_id,
+        "at": written.at,
+        "duplicate": written.duplicate,
+    }
+    if written.notice is not None:
+        frame["notice"] = dict(zip(("mark", "message"), written.notice, strict=True))
+    return text_frame(orjson.dumps(frame))
 
 
 def pong(frame: protocol.Ping, now: datetime) -> dict[str, Any]:

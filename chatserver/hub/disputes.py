@@ -23,6 +23,7 @@ from policies.dispute.state import Dispute
 from policies.entry import Entry
 from policies.errors import ChatError, NotFound
 from policies.room import RoomFacts, dispute_of
+from policies.screening import Screening
 from policies.vocabulary import STAFF, DisputeId, Role, RoomId, RoomKind, Seq, UserId
 from storage.audit import Audit, AuditRecord
 from storage.claims import Claims
@@ -73,11 +74,12 @@ class LiveDisputes:
         """No command is under way."""
         return not self._under_way
 
-    async def change(self, facts: RoomFacts, command: Command) -> Written | None:
+    async def change(self, facts: RoomFacts, command: Command, screening: Screening | None = None) -> Written | None:
         """Carry out a command; its entries are delivered when this returns.
 
         Args:
             facts: of the dispute's room.
+            screening: what was found in the command's texts.
 
         Returns:
             The command's own entry; None when there was nothing to do.
@@ -90,7 +92,7 @@ class LiveDisputes:
             raise NotFound("There is no such dispute.")
         self._under_way += 1
         try:
-            ran = await self._desk.run(dispute, command)
+            ran = await self._desk.run(dispute, command, screening)
         finally:
             self._under_way -= 1
         return None if ran.first is None else written(ran.first, duplicate=ran.duplicate)

@@ -34,6 +34,7 @@ from chatserver.hub.rates import UserRates
 from chatserver.hub.recovery import Recovery
 from chatserver.hub.redis_url import Client
 from chatserver.hub.relay import Relay, hub_channel
+from chatserver.hub.screening import MessageScreening
 from chatserver.hub.seats import Seats
 from chatserver.hub.sessions import Sessions
 from chatserver.hub.staff_log import StaffLogs
@@ -50,12 +51,14 @@ from chatserver.tracing import Tracing
 from policies.entry import Entry
 from policies.errors import ChatError, Unavailable
 from policies.room import RoomFacts
+from policies.screener import Screener
 from policies.vocabulary import EntryKind, RoomId, UserId
 from storage.audit import Audit
 from storage.claims import Claims
 from storage.cursors import Cursors
 from storage.disputes import Disputes
 from storage.evidence import EvidenceStore
+from storage.orders import Orders
 from storage.revocations import Revocations
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
@@ -92,6 +95,8 @@ class HubParts:
     audit: Audit
     unread: Unread
     evidence: EvidenceStore
+    orders: Orders
+    screener: Callable[[], Screener]
     auth: Authenticator
 
 
@@ -148,6 +153,7 @@ class Hub:
             self.spawn,
         )
         self.staff_logs = StaffLogs(parts.log, self.open_room, self.close_room, self.start_feed)
+        self.screening = MessageScreening(parts.screener, parts.log, parts.orders, parts.clock)
         self._unread = UnreadMarks(
             parts.unread, parts.clock, timedelta(seconds=settings.unread_after_s / 2), self.spawn
         )
@@ -281,6 +287,8 @@ class Hub:
             self.tally.delivered += live.deliver(run)
             if live.delivered is not None:
                 live.delivered(run)
+            if live.senders is not None:
+                live.senders.offer(run)
 
     def start_feed(self, live: LiveRoom, head: int) -> None:
         """The log was read up to ``head``: the room's stream goes on, or begins, there."""
@@ -293,6 +301,7 @@ class Hub:
         if parties is not None:
             for membership in live.change_parties(UserId(parties["buyer"]), UserId(parties["seller"])):
                 membership.member.close(CloseCode.ACCESS_REVOKED, "no longer a party of this order")
+        live.order = None  # it is read again with the next message
 
     # Rooms
 

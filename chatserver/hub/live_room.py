@@ -12,7 +12,9 @@ from chatserver.hub.live_dispute import LiveDispute
 from chatserver.hub.pipe import Send
 from chatserver.hub.publication import Publication
 from chatserver.hub.roster import Roster
+from chatserver.hub.senders import Senders
 from chatserver.hub.socket import text_frame
+from policies.contact import OrderContext
 from policies.room import RoomFacts
 from policies.vocabulary import STAFF, Role, RoomId, UserId
 
@@ -80,8 +82,10 @@ class LiveRoom:
         "feed",
         "members",
         "openers",
+        "order",
         "partition",
         "roster",
+        "senders",
         "staff_log",
     )
 
@@ -99,6 +103,10 @@ class LiveRoom:
         """Beside a dispute's room, while staff are in it."""
         self.delivered: Callable[[list[Publication]], None] | None = None
         """Told what the members were given."""
+        self.senders: Senders | None = None
+        """From the first message on that a party sends by this process."""
+        self.order: OrderContext | None = None
+        """What screening knows of the order; there once ``senders`` is complete."""
 
     @property
     def id(self) -> RoomId:

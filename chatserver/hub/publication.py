@@ -1,28 +1,27 @@
 """An entry on its way from the log to the sockets: encoded once, shared by everyone who may see the same of it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from chatserver.hub.socket import text_frame
-from chatserver.rendering import whole
-from policies.entry import Entry
+from chatserver.rendering import for_author, for_others, whole
+from policies.entry import MASKED, Entry
 from policies.vocabulary import STAFF, Role, RoomId, Visibility
-
-_HIDDEN_FIELDS: Final = ("seq", "id", "kind", "author", "at")
 
 
 class Publication:
     """One entry in the form in which hubs pass it on.
 
-    ``json`` is the entry frame as staff see it, whole and without the command id. The frames for the three
-    audiences (its author, those who may see it, those from whom it is withheld) are made when first needed. What the
-    server itself wrote has no author id, so that no user can be taken for its author.
+    ``json`` is the entry frame as staff see it, whole and without the command id. The frames for the three audiences
+    (its author, staff, the others) are made when first needed. Of nearly every entry staff and the others see the same;
+    where they do not, it is ``partial``. What the server itself wrote has no author id, so that no user can be taken
+    for its author. ``mark`` is that of its flag, or empty.
     """
 
     __slots__ = (
-        "_hidden",
+        "_other",
         "_own",
         "_whole",
         "at",
@@ -31,6 +30,8 @@ class Publication:
         "entry_id",
         "json",
         "kind",
+        "mark",
+        "partial",
         "room",
         "seq",
         "withheld",
@@ -47,6 +48,8 @@ class Publication:
         entry_id: str,
         at: str,
         json: bytes,
+        partial: bool = False,
+        mark: str = "",
     ) -> None:
         self.room = room
         self.seq = seq
@@ -57,9 +60,11 @@ class Publication:
         self.entry_id = entry_id
         self.at = at
         self.json = json
+        self.partial = partial
+        self.mark = mark
         self._own: bytes | None = None
         self._whole: bytes | None = None
-        self._hidden: bytes | None = None
+        self._other: bytes | None = None
 
     @classmethod
     def of(cls, entry: Entry) -> "Publication":
@@ -76,21 +81,20 @@ class Publication:
             seen["id"],
             seen["at"],
             orjson.dumps({"type": "entry", "room": entry.room, "entry": seen}),
+            entry.flag is not None or entry.whole is not None or entry.hidden,
+            "" if entry.flag is None else entry.flag.mark.value,
         )
 
     def frame_for(self, user_id: str, role: Role) -> bytes:
         """The entry frame as this reader gets it."""
         if user_id == self.author_id:
             if self._own is None:
-                self._own = text_frame(self.json[:-2] + b',"command_id":' + orjson.dumps(self.command_id) + b"}}")
+                self._own = self._frame_for_author()
             return self._own
-        if self.withheld and role not in STAFF:
-            if self._hidden is None:
-                frame = orjson.loads(self.json)
-                kept = {field: frame["entry"][field] for field in _HIDDEN_FIELDS}
-                frame["entry"] = kept | {"body": {}, "withheld": True}
-                self._hidden = text_frame(orjson.dumps(frame))
-            return self._hidden
+        if self.partial and role not in STAFF:
+            if self._other is None:
+                self._other = self._framed(for_others(self.entry()))
+            return self._other
         if self._whole is None:
             self._whole = text_frame(self.json)
         return self._whole
@@ -101,13 +105,29 @@ class Publication:
         return self.json.endswith(b'"body":' + orjson.dumps(body) + b"}}") or self.body() == body
 
     def body(self) -> dict[str, Any]:
-        """The entry's content."""
-        body: dict[str, Any] = orjson.loads(self.json)["entry"]["body"]
+        """The entry's content, as its author wrote it."""
+        entry = self.entry()
+        body: dict[str, Any] = entry["body"]
+        if "whole" in entry:
+            body = {name: value for name, value in body.items() if name != MASKED} | entry["whole"]
         return body
+
+    def entry(self) -> dict[str, Any]:
+        """The entry as staff see it."""
+        entry: dict[str, Any] = orjson.loads(self.json)["entry"]
+        return entry
+
+    def _frame_for_author(self) -> bytes:
+        if self.partial:
+            return self._framed(for_author(self.entry(), self.command_id))
+        return text_frame(self.json[:-2] + b',"command_id":' + orjson.dumps(self.command_id) + b"}}")
+
+    def _framed(self, entry: Mapping[str, Any]) -> bytes:
+        return text_frame(orjson.dumps({"type": "entry", "room": self.room, "entry": entry}))
 
     def fields(self) -> tuple[Any, ...]:
         """What ``from_fields`` makes the same publication of, on another hub."""
-        return (
+        fields = (
             self.room,
             self.seq,
             self.kind,
@@ -118,8 +138,9 @@ class Publication:
             self.at,
             self.json.decode(),
         )
+        return (*fields, self.partial, self.mark) if self.partial else fields
 
     @classmethod
     def from_fields(cls, fields: Sequence[Any]) -> "Publication":
-        room, seq, kind, author_id, command_id, withheld, entry_id, at, json = fields
-        return cls(room, seq, kind, author_id, command_id, withheld, entry_id, at, json.encode())
+        room, seq, kind, author_id, command_id, withheld, entry_id, at, json, *partial = fields
+        return cls(room, seq, kind, author_id, command_id, withheld, entry_id, at, json.encode(), *partial)

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from chatserver.hub.mailbag import Mailbag
 from chatserver.hub.publication import Publication
-from chatserver.hub.writer import Submission, Written, message_body
+from chatserver.hub.writer import Submission, Written, first_written, message_body
 from chatserver.metrics import Metrics
 from policies.errors import ChatError, Unavailable, error_class
-from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
+from policies.flag import Cause, CauseKind, Flag, Mark
+from policies.screening import Screening
+from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId, Visibility
 
 PENDING_MAX: Final = 20_000
 """Messages that may wait for other processes; beyond it this process writes for itself."""
@@ -74,6 +76,8 @@ class Relay:
         fields: list[Any] = [*key, submission.author_name, role and role.value, submission.text, submission.reply_to]
         if submission.evidence:  # rare, and what an earlier release would not understand
             fields.append(submission.evidence)
+        if submission.screening is not None:
+            fields += [[]] * (not submission.evidence) + [encode_screening(submission.screening)]
         self._mailbag.put(hub_channel(writer), "submit", fields)
 
     def on_published(self, publication: Publication) -> None:
@@ -82,9 +86,8 @@ class Relay:
         waiting = self._pending.get(key)
         if waiting and publication.holds(message_body(waiting[0])):
             del self._pending[key]
-            answer = Written(publication.seq, publication.entry_id, publication.at, duplicate=False)
             for submission in waiting:
-                submission.done(answer)
+                submission.done(first_written(publication, submission))
 
     def on_message(self, message: dict[str, Any]) -> None:
         """Take what another process sent to this one."""
@@ -126,6 +129,7 @@ class Relay:
                 reply_to=None if reply_to is None else Seq(reply_to),
                 done=answer,
                 evidence=tuple(more[0]) if more else (),
+                screening=decode_screening(more[1]) if len(more) > 1 else None,
             )
         )
 
@@ -142,16 +146,33 @@ def _retried(submission: Submission) -> Submission:
 
     def first_time(outcome: Written | ChatError) -> None:
         if isinstance(outcome, Written):
-            outcome = Written(outcome.seq, outcome.entry_id, outcome.at, duplicate=False)
+            outcome = outcome._replace(duplicate=False)
         done(outcome)
 
     submission.done = first_time
     return submission
 
 
+def encode_screening(screening: Screening) -> list[Any]:
+    """A screening as plain data, for another process."""
+    flag = screening.flag
+    causes = [
+        [each.kind.value, each.category, each.field, each.start, each.end, each.confidence, each.rule]
+        for each in flag.causes
+    ]
+    visibility, shown, whole = screening.visibility.value, screening.shown, screening.whole
+    return [flag.mark.value, flag.confidence, causes, visibility, dict(shown), dict(whole), screening.reminds]
+
+
+def decode_screening(fields: list[Any]) -> Screening:
+    mark, confidence, causes, visibility, shown, whole, reminds = fields
+    found = tuple(Cause(CauseKind(kind), *others) for kind, *others in causes)
+    return Screening(Flag(Mark(mark), confidence, found), Visibility(visibility), shown, whole, reminds)
+
+
 def _write_answer(outcome: Written | ChatError) -> dict[str, Any]:
     if isinstance(outcome, Written):
-        return {"seq": outcome.seq, "entry_id": outcome.entry_id, "at": outcome.at}
+        return {"seq": outcome.seq, "entry_id": outcome.entry_id, "at": outcome.at, "notice": outcome.notice}
     return {
         "code": outcome.code.value,
         "message": outcome.message,
@@ -162,6 +183,7 @@ def _write_answer(outcome: Written | ChatError) -> dict[str, Any]:
 
 def _read_answer(answer: dict[str, Any]) -> Written | ChatError:
     if "seq" in answer:
-        return Written(answer["seq"], answer["entry_id"], answer["at"], duplicate=True)
+        notice = answer.get("notice")
+        return Written(answer["seq"], answer["entry_id"], answer["at"], True, notice and tuple(notice))
     error = error_class(answer["code"]) or Unavailable
     return error(answer["message"], details=answer["details"], retry_after_ms=answer["retry_after_ms"])

@@ -38,7 +38,8 @@ from policies.errors import (
     Unauthenticated,
     Unavailable,
 )
-from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
+from policies.screening import Screening
+from policies.vocabulary import PARTIES, CommandId, Role, RoomId, Seq, UserId
 
 WAITING_MAX: Final = 64
 """Frames that may wait behind a running command before the socket is no longer read."""
@@ -192,7 +193,9 @@ class Session:
         if isinstance(frame, protocol.MessageSend):
             self._active()
             if not frame.evidence:
-                self._send_message(frame)
+                later = self._send_message(frame)
+                if later is not None:
+                    self._task = self._loop.create_task(self._run(frame.type, frame.id, later))
                 return
         work: Coroutine[Any, Any, None] | None = None
         try:
@@ -263,7 +266,8 @@ class Session:
 
     # Messages
 
-    def _send_message(self, frame: protocol.MessageSend) -> None:
+    def _send_message(self, frame: protocol.MessageSend) -> Coroutine[Any, Any, None] | None:
+        """Send a message on its way, or return what does it: where screening takes a while."""
         hub = self._hub
         started = self._loop.time()
         try:
@@ -279,8 +283,23 @@ class Session:
                 raise RateLimited("Too many messages.", retry_after_ms=_milliseconds(wait))
         except ChatError as error:
             self._refuse(frame.id, error)
-            return
+            return None
         self._refusals = 0
+        member = live.members.get(self)
+        if member is None or member.role not in PARTIES:
+            self._submit(live, frame, started, None)
+        elif hub.screening.at_once(live, frame.text):
+            self._submit(live, frame, started, hub.screening.screen(live, identity.user_id, frame.id, frame.text))
+        else:
+            return self._screen_and_submit(live, frame, started)
+        return None
+
+    async def _screen_and_submit(self, live: LiveRoom, frame: protocol.MessageSend, started: float) -> None:
+        found = await self._hub.screening.screen_later(live, self.user_id, frame.id, frame.text)
+        self._submit(live, frame, started, found)
+
+    def _submit(self, live: LiveRoom, frame: protocol.MessageSend, started: float, screening: Screening | None) -> None:
+        hub, identity = self._hub, self.identity
 
         def done(outcome: Written | ChatError) -> None:
             took = self._loop.time() - started
@@ -305,6 +324,7 @@ class Session:
                 None if frame.reply_to is None else Seq(frame.reply_to),
                 done,
                 tuple(frame.evidence or ()),
+                screening,
             ),
         )
 
@@ -360,7 +380,9 @@ class Session:
         live = self._room(frame.room)
         found = await check_shown(self._hub, live.id, self.user_id, frame)
         if found is None:
-            self._send_message(frame)
+            later = self._send_message(frame)
+            if later is not None:
+                await later
         else:
             self.send(answers.ack(frame.id, frame.room, written(found)))
 

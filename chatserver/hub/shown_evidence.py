@@ -35,7 +35,7 @@ async def check_shown(hub: "Hub", room: RoomId, author: UserId, frame: MessageSe
             or found.withdrawn_at is not None
         ):
             before = await hub.log.find(room, author, CommandId(frame.id))
-            if before is not None and before.body.get("evidence") == wanted and before.body["text"] == frame.text:
+            if before is not None and before.body.get("evidence") == wanted and before.written["text"] == frame.text:
                 return before
             details = {"field": "evidence", "evidence": each}
             raise BadRequest("A message shows evidence that you have added to this room.", details=details)

@@ -16,8 +16,10 @@ from chatserver.hub.publication import Publication
 from policies.dispute.commands import SendMessage
 from policies.entry import Author, Draft, Entry
 from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
+from policies.flag import Flag, Mark
 from policies.instant import rfc3339
 from policies.room import RoomFacts, decide_message, role_in_room
+from policies.screening import Screening, for_author
 from policies.vocabulary import STAFF, CommandId, Role, RoomId, RoomKind, Seq, UserId
 from storage.chain import Head, head_of, link, same_content
 from storage.commit import Outcome
@@ -39,12 +41,14 @@ logger = logging.getLogger(__name__)
 
 
 class Written(NamedTuple):
-    """A command's entry, durable in the log."""
+    """A command's entry, durable in the log. ``notice``: what became of its text, and what its author is told of that,
+    if it was not shown as it was written."""
 
     seq: int
     entry_id: str
     at: str
     duplicate: bool
+    notice: tuple[str, str] | None = None
 
 
 Done = Callable[[Written | ChatError], None]
@@ -55,7 +59,7 @@ class Submission:
     """A message on its way into a room, and whom to tell.
 
     ``token_role`` is the staff role of the author's token; what the author is in the room is decided on the room's
-    current facts, at the place in the log where the message lands.
+    current facts, at the place in the log where the message lands. ``screening`` is what was found in the text.
     """
 
     room: RoomId
@@ -67,6 +71,7 @@ class Submission:
     reply_to: Seq | None
     done: Done
     evidence: tuple[str, ...] = ()
+    screening: Screening | None = None
     attempts: int = field(default=0)
 
 
@@ -83,8 +88,12 @@ class Desk:
     salt: Callable[[], bytes]
     message_chars: int
     publish: Callable[[Sequence[Entry]], list[Publication]]
-    dispute: Callable[[RoomFacts, SendMessage], Awaitable[Written | None]]
+    dispute: Callable[[RoomFacts, SendMessage, Screening | None], Awaitable[Written | None]]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+
+
+_Taken = tuple[Submission | None, Draft]
+"""What is to be appended: a message, or the reminder that follows one."""
 
 
 class RoomWriter:
@@ -155,12 +164,16 @@ class RoomWriter:
         for submission in failed:
             submission.done(error)
 
-    def _decide(self, head: Head, facts: RoomFacts, most: int) -> list[tuple[Submission, Draft]]:
-        taken: list[tuple[Submission, Draft]] = []
+    def _decide(self, head: Head, facts: RoomFacts, most: int) -> list[_Taken]:
+        taken: list[_Taken] = []
         while self._waiting and len(taken) < most and self._author_to_dispute(facts) is None:
             submission = self._waiting.popleft()
             try:
                 taken.append((submission, self._draft(submission, Seq(head.seq + len(taken)), facts)))
+                if submission.screening is not None:
+                    reminder = submission.screening.reminder(Seq(head.seq + len(taken)))
+                    if reminder is not None:
+                        taken.append((None, reminder))
             except (BadRequest, TooLarge) as error:
                 submission.done(error)
             except ChatError as error:
@@ -172,7 +185,7 @@ class RoomWriter:
         role = role_in_room(facts, submission.author_id, submission.token_role)
         if role is None:
             raise NotFound("no such room")
-        return decide_message(
+        draft = decide_message(
             facts,
             head_seq,
             Author(submission.author_id, role, submission.author_name),
@@ -182,6 +195,7 @@ class RoomWriter:
             submission.evidence,
             max_chars=self._desk.message_chars,
         )
+        return draft if submission.screening is None else submission.screening.applied(draft)
 
     def _author_to_dispute(self, facts: RoomFacts) -> Author | None:
         """The author of the message that is next, when it may change the state of the room's dispute, or when only that
@@ -207,7 +221,7 @@ class RoomWriter:
                 self._desk.message_chars,
                 submission.evidence,
             )
-            answer = await self._desk.dispute(facts, command) or answer
+            answer = await self._desk.dispute(facts, command, submission.screening) or answer
         except ChatError as error:
             answer = error
         finally:
@@ -216,40 +230,42 @@ class RoomWriter:
             submission.done(answer)
         self._next()
 
-    def _append(self, head: Head, taken: list[tuple[Submission, Draft]]) -> None:
+    def _append(self, head: Head, taken: list[_Taken]) -> None:
         drafts = [draft for _, draft in taken]
         entries = link(self._room, head, drafts, self._desk.clock.now(), self._desk.salt)
         self._busy = True
         self._desk.log.put(entries, lambda outcome: self._committed(outcome, entries, taken))
 
-    def _committed(
-        self, outcome: Outcome | Exception, entries: list[Entry], taken: list[tuple[Submission, Draft]]
-    ) -> None:
+    def _committed(self, outcome: Outcome | Exception, entries: list[Entry], taken: list[_Taken]) -> None:
         self._busy = False
         if not isinstance(outcome, Outcome):
             logger.error("an entry could not be stored", exc_info=outcome)
             self._head = None
             for submission, _ in taken:
-                submission.done(ChatError("the message could not be stored"))
+                if submission is not None:
+                    submission.done(ChatError("the message could not be stored"))
             self._next()
             return
         appended = entries if outcome.failure is None else entries[: outcome.appended]
         if appended:
             self._head = head_of(appended[-1])
             for publication, (submission, _) in zip(self._desk.publish(appended), taken, strict=False):
-                submission.done(Written(publication.seq, publication.entry_id, publication.at, False))
+                if submission is not None:
+                    submission.done(first_written(publication, submission))
         if outcome.failure is not None:
             self._recover(outcome.failure, taken[outcome.appended :])
         self._next()
 
-    def _recover(self, failure: AppendLost | Unavailable, rest: list[tuple[Submission, Draft]]) -> None:
-        """After a failed append nothing is known of the head; what was not written is decided again."""
+    def _recover(self, failure: AppendLost | Unavailable, left: list[_Taken]) -> None:
+        """After a failed append nothing is known of the head; what was not written is decided again. A reminder is made
+        anew with its message; one whose message was written is not missed."""
         self._head = None
+        rest = [(submission, draft) for submission, draft in left if submission is not None]
         if isinstance(failure, Unavailable):
             for submission, _ in rest:
                 submission.done(failure)
             return
-        if isinstance(failure, CommandTaken):
+        if isinstance(failure, CommandTaken) and left[0][0] is not None:
             self._desk.spawn(self._answer_taken(*rest.pop(0)))
         for submission, _ in reversed(rest):
             submission.attempts += 1
@@ -278,7 +294,7 @@ class RoomWriter:
         answer: Written | ChatError = refusal
         with contextlib.suppress(Unavailable):  # then the refusal stands, which is also true
             found = await self._desk.log.find(self._room, submission.author_id, submission.command_id)
-            if found is not None and found.body == message_body(submission):
+            if found is not None and found.written == message_body(submission):
                 answer = written(found)
         submission.done(answer)
 
@@ -295,4 +311,17 @@ def message_body(submission: Submission) -> dict[str, Any]:
 
 def written(entry: Entry, *, duplicate: bool = True) -> Written:
     """What the author of an entry is told, by default when the same command comes again."""
-    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate=duplicate)
+    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate, notice_of(entry.flag))
+
+
+def first_written(publication: Publication, submission: Submission) -> Written:
+    """What the author of a message is told of it the first time."""
+    flag = None if submission.screening is None else submission.screening.flag
+    return Written(publication.seq, publication.entry_id, publication.at, False, notice_of(flag))
+
+
+def notice_of(flag: Flag | None) -> tuple[str, str] | None:
+    """What became of a flagged text, and a sentence for its author; None where they need not know."""
+    if flag is None or flag.mark is Mark.NOTED:
+        return None
+    return flag.mark.value, for_author(flag)

@@ -11,6 +11,7 @@ from policies.dispute.state import Dispute
 from policies.entry import Draft
 from policies.errors import Forbidden, RoomClosed
 from policies.instant import instant
+from policies.screening import Screening
 from policies.vocabulary import OrderEventType, Role
 
 _BY_SYSTEM: Final = (commands.LapseClaim, commands.ReportEvent, commands.Tick)
@@ -18,7 +19,7 @@ _AFTER_CLOSING: Final = (commands.Reopen, commands.FileAppeal)
 """These are refused by their own window, which says more than that the room is closed."""
 
 
-def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
+def decide(state: Dispute, command: Command, now: datetime, screening: Screening | None = None) -> list[Draft]:
     """Decide what a command writes.
 
     What became due before is written first, so that the result does not depend on how late a worker is. When the
@@ -29,6 +30,7 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
         state: the dispute as of its room's last entry.
         command: who asks for what. Its author's role is what they are in this room.
         now: the time that the entries will carry, never before that of the last entry.
+        screening: what was found in the command's texts.
 
     Returns:
         The drafts in order: nothing when there is nothing to do. The entry of the command itself is the one with its
@@ -42,7 +44,7 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
         TooLarge: a text is too long; ``details["limit"]``.
         RoomClosed: the dispute is over for good.
     """
-    plan = Plan(state, instant(now))
+    plan = Plan(state, instant(now), screening, command.author.id, command.command_id)
     if isinstance(command, _BY_SYSTEM) and command.author.role is not Role.SYSTEM:
         raise Forbidden("Only the server itself does this.")
     if not _takes_the_money(command):
@@ -53,6 +55,7 @@ def decide(state: Dispute, command: Command, now: datetime) -> list[Draft]:
     _DECISIONS[type(command)](plan, command)
     if len(plan.drafts) == due_before and not isinstance(command, commands.Tick):
         return []  # a command that does nothing is not the one to say what is due
+    plan.remind()
     return plan.drafts
 
 

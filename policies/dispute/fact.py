@@ -27,6 +27,10 @@ class Fact(Protocol):
     @property
     def body(self) -> Mapping[str, Any]: ...
     @property
+    def written(self) -> Mapping[str, Any]:
+        """The body as its author wrote it, where parts of it are masked."""
+
+    @property
     def visibility(self) -> Visibility: ...
 
 
@@ -40,6 +44,10 @@ class Foreseen:
     at: datetime
     body: Mapping[str, Any]
     visibility: Visibility
+
+    @property
+    def written(self) -> Mapping[str, Any]:
+        return self.body
 
 
 def foresee(draft: Draft, seq: Seq, at: datetime) -> Foreseen:

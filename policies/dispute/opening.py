@@ -18,6 +18,7 @@ from policies.errors import BadRequest, Forbidden
 from policies.instant import instant, read_rfc3339, rfc3339
 from policies.order import Chargeback, OrderFacts, OrderState, Payment
 from policies.room import SYSTEM, Party, dispute_room, order_room, staff_room
+from policies.screening import Screening
 from policies.vocabulary import (
     CommandId,
     DisputeId,
@@ -26,6 +27,7 @@ from policies.vocabulary import (
     Reason,
     Resolution,
     Role,
+    Seq,
     Stage,
     Status,
     TrustLevel,
@@ -122,6 +124,7 @@ def open_dispute(
     talked: bool,
     earlier: Dispute | None = None,
     version: int = 0,
+    screening: Screening | None = None,
 ) -> list[Draft]:
     """Decide what opening writes: the first entries of the dispute's own room.
 
@@ -134,6 +137,7 @@ def open_dispute(
         talked: whether the buyer has written in the order room; if not, they are nudged, never blocked.
         earlier: the order's latest dispute so far. What it asked for is not there to be asked for again.
         version: of the order, as it is kept; pinned, so that an event which is part of it is not counted once more.
+        screening: what was found in the description.
 
     Raises:
         Forbidden: only the buyer may.
@@ -157,7 +161,8 @@ def open_dispute(
     body = _body(facts, order_state, command, policy, earlier)
     if version:
         body["order"]["version"] = version
-    drafts = [Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, body)]
+    opened = Draft(author, command.command_id, EntryKind.DISPUTE_OPENED, body)
+    drafts = [opened if screening is None else screening.applied(opened)]
     if not talked:
         talk: dict[str, Any] = {"notice": "talk_first", "order_room": order_room(facts.id)}
         drafts.append(Draft(SYSTEM, CommandId("talk_first"), EntryKind.NOTICE, talk))
@@ -166,6 +171,8 @@ def open_dispute(
         drafts.append(Draft(SYSTEM, CommandId("frozen"), EntryKind.DISPUTE_FROZEN, frozen))
         escalated: dict[str, Any] = {"rule": "chargeback"}
         drafts.append(Draft(SYSTEM, CommandId("escalated"), EntryKind.DISPUTE_ESCALATED, escalated))
+    if screening is not None and (reminder := screening.reminder(Seq(1))) is not None:
+        drafts.append(reminder)
     return drafts
 
 

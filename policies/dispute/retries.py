@@ -25,7 +25,7 @@ def same_command(command: Command | OpenDispute, entry: Fact) -> bool:
         return False
     if not entry.body:
         return True
-    return all(entry.body.get(name) == value for name, value in said.items()) and _same_times(command, entry)
+    return all(entry.written.get(name) == value for name, value in said.items()) and _same_times(command, entry)
 
 
 def _same_times(command: Command | OpenDispute, entry: Fact) -> bool:

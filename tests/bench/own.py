@@ -45,6 +45,7 @@ class DisputeChatServer(Subject):
             # A person types five messages a second at most; here each stands for many.
             "CHATSERVER_MESSAGES_PER_S": "1000000",
             "CHATSERVER_MESSAGE_BURST": "1000000",
+            "CHATSERVER_POLICY_FILE": str(PROJECT / "tests" / "bench" / "policy.toml"),
             "CHATSERVER_ALLOWED_ORIGINS": f"http://{LOOPBACK}:{port}",
             # Its best setting for two processes: the cheaper driver, large commits, a partition for each process.
             "CHATSERVER_MONGO_DRIVER": "pymongo",

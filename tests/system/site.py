@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from chatserver.protocol import PATH
 from tests.eventually import eventually
-from tests.program import PROJECT, Program, environment_with
+from tests.program import PATIENT_POLICY, PROJECT, Program, environment_with
 
 SECRET: Final = token_urlsafe(32)
 """One for all servers of a run, so that a token opens any of them."""
@@ -177,6 +177,7 @@ class Site:
             "jwt_secret": SECRET,
             "allowed_origins": ORIGIN,
             "drain_s": 5,
+            "policy_file": PATIENT_POLICY,
             **settings,
         }
         return {f"CHATSERVER_{name.upper()}": str(value) for name, value in chosen.items()}

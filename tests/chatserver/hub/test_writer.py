@@ -23,6 +23,7 @@ from policies.entry import Author, Entry
 from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, RoomClosed, TooLarge, Unavailable
 from policies.order import OrderFacts, Seller
 from policies.room import SYSTEM, Party, RoomFacts
+from policies.screening import Screening
 from policies.vocabulary import (
     CommandId,
     DisputeId,
@@ -107,9 +108,9 @@ class Process:
         self.writer = RoomWriter(ROOM, self.desk)
         self._numbers = count(1)
 
-    async def _change_dispute(self, room: RoomFacts, command: Command) -> Written | None:
+    async def _change_dispute(self, room: RoomFacts, command: Command, screening: Screening | None) -> Written | None:
         self.transactions += 1
-        ran = await self.disputes.run(DisputeId("1" * 20), command)
+        ran = await self.disputes.run(DisputeId("1" * 20), command, screening)
         return None if ran.first is None else written(ran.first, duplicate=ran.duplicate)
 
     async def _announce(self, entries: Sequence[Entry]) -> None:
@@ -422,7 +423,7 @@ async def test_a_fault_in_a_dispute_is_told_and_does_not_stop_the_room(
 ) -> None:
     await process.open_dispute()
 
-    async def broken(room: RoomFacts, command: Command) -> Written | None:
+    async def broken(room: RoomFacts, command: Command, screening: Screening | None) -> Written | None:
         raise ValueError("a fault")
 
     process.writer = RoomWriter(process.writer_room, replace(process.desk, dispute=broken))

@@ -1,0 +1,90 @@
+"""Screening messages on the process that receives them, before they go on their way.
+
+Nearly always that is done at once. What has to wait is the first message in a room (what was said before is read), and
+a long text, which is screened beside the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from chatserver.clock import Clock
+from chatserver.hub.live_room import LiveRoom
+from chatserver.hub.publication import Publication
+from chatserver.hub.senders import ENTRIES, Senders
+from policies.contact import OrderContext
+from policies.screener import Screener, context_of
+from policies.screening import Screening
+from storage.orders import Orders
+from storage.room_log import RoomLog
+
+AT_ONCE_CHARS: Final = 500
+"""A longer text may take milliseconds."""
+
+
+class MessageScreening:
+    """Screens what parties write in the rooms of this process.
+
+    Args:
+        screener: by the rules in force.
+    """
+
+    def __init__(self, screener: Callable[[], Screener], log: RoomLog, orders: Orders, clock: Clock) -> None:
+        self._screener = screener
+        self._log = log
+        self._orders = orders
+        self._clock = clock
+
+    def at_once(self, live: LiveRoom, text: str) -> bool:
+        """Whether ``screen`` can be called; if not, ``screen_later``."""
+        return live.order is not None and len(text) <= AT_ONCE_CHARS
+
+    def screen(self, live: LiveRoom, user: str, command_id: str, text: str) -> Screening | None:
+        """What is wrong with a message; None for nearly all of them."""
+        senders, order = live.senders, live.order
+        if senders is None or order is None:
+            raise RuntimeError("nothing is known of this room yet")
+        now = self._clock.now()
+        earlier = senders.earlier(user, command_id, now)
+        senders.sent(user, command_id, text, now)
+        return self._screener().message(text, earlier, order, now)
+
+    async def screen_later(self, live: LiveRoom, user: str, command_id: str, text: str) -> Screening | None:
+        """The same for a room of which nothing is known yet, or for a long text.
+
+        Raises:
+            Unavailable: what was said before cannot be read.
+        """
+        if live.order is None:
+            await self._prepare(live)
+        if len(text) <= AT_ONCE_CHARS:
+            return self.screen(live, user, command_id, text)
+        senders, order = live.senders, live.order
+        if senders is None or order is None:
+            raise RuntimeError("nothing is known of this room yet")
+        now = self._clock.now()
+        earlier = senders.earlier(user, command_id, now)
+        senders.sent(user, command_id, text, now)
+        return await asyncio.to_thread(self._screener().message, text, earlier, order, now)
+
+    async def order_of(self, live: LiveRoom) -> OrderContext:
+        """What is known of a room's order.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+        if live.order is None:
+            await self._prepare(live)
+        return live.order or OrderContext()
+
+    async def _prepare(self, live: LiveRoom) -> None:
+        """Read what was said in a room before, and of its order. The stream is listened to first, so nothing is missed
+        in between; two who are at it at the same time do no harm."""
+        if live.senders is None:
+            live.senders = Senders(self._screener().remembered)
+        senders = live.senders
+        order = await self._orders.get(live.facts.order_id)
+        page = await self._log.read_before(live.id, None, ENTRIES)
+        if live.order is None:
+            senders.begin([Publication.of(entry) for entry in page])
+            live.order = OrderContext() if order is None else context_of(order.facts)

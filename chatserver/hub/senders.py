@@ -1,0 +1,97 @@
+"""What each sender of a room has written lately, as screening reads a new message together with it.
+
+The log is the source: the room's stream brings what is written anywhere, and what was there before comes from the log
+once somebody writes. A message that is still on its way counts already.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from chatserver.hub.publication import Publication
+from policies.conduct import Said
+from policies.flag import Mark
+from policies.instant import read_rfc3339
+from policies.screener import WINDOW, Earlier
+from policies.vocabulary import EntryKind, Seq
+
+ENTRIES: Final = 64
+"""Of a room's latest entries, how many are looked at."""
+CHARS: Final = 2_000
+"""Of each message, how many are kept: its end."""
+_MESSAGE: Final = EntryKind.MESSAGE.value
+_FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.WITHHELD.value})
+
+
+class _Sender:
+    __slots__ = ("flagged_at", "said")
+
+    def __init__(self, remembered: int) -> None:
+        self.said: deque[tuple[str, Said]] = deque(maxlen=remembered)  # with the command id
+        self.flagged_at: datetime | None = None
+
+
+class Senders:
+    """The latest messages of a room by sender, in bounded memory.
+
+    Args:
+        remembered: messages of one sender that are kept.
+    """
+
+    __slots__ = ("_of", "_remembered", "_seq", "_unread")
+
+    def __init__(self, remembered: int) -> None:
+        self._remembered = remembered
+        self._unread: deque[Publication] = deque(maxlen=ENTRIES)
+        self._of: dict[str, _Sender] = {}
+        self._seq = Seq(0)
+
+    def offer(self, run: Iterable[Publication]) -> None:
+        """What the room's stream brings, in order. It is read when somebody writes."""
+        self._unread.extend(run)
+
+    def begin(self, page: Iterable[Publication]) -> None:
+        """What was there before, in order; what the stream brought meanwhile comes after it."""
+        brought = tuple(self._unread)
+        self._unread.clear()
+        self._unread.extend(page)
+        self._read()
+        self._unread.extend(brought)
+
+    def sent(self, user: str, command_id: str, text: str, at: datetime) -> None:
+        """A message goes on its way."""
+        sender = self._sender(user)
+        if all(command_id != known for known, _ in sender.said):
+            sender.said.append((command_id, Said(at, text[-CHARS:])))
+
+    def earlier(self, user: str, command_id: str, now: datetime) -> Earlier:
+        """What is known of a sender who writes something new; a message sent again is not its own predecessor."""
+        self._read()
+        sender = self._of.get(user)
+        if sender is None:
+            return _NOTHING
+        warned = sender.flagged_at is not None and now - sender.flagged_at <= WINDOW
+        return Earlier([said for known, said in sender.said if known != command_id], warned)
+
+    def _read(self) -> None:
+        while self._unread:
+            publication = self._unread.popleft()
+            if publication.kind != _MESSAGE or publication.seq <= self._seq:
+                continue
+            self._seq = Seq(publication.seq)
+            sender = self._sender(publication.author_id)
+            if publication.mark in _FLAGGED:
+                sender.flagged_at = read_rfc3339(publication.at)
+            if all(publication.command_id != known for known, _ in sender.said):
+                text = publication.body().get("text", "")
+                sender.said.append((publication.command_id, Said(read_rfc3339(publication.at), text[-CHARS:])))
+
+    def _sender(self, user: str) -> _Sender:
+        sender = self._of.get(user)
+        if sender is None:
+            sender = self._of[user] = _Sender(self._remembered)
+        return sender
+
+
+_NOTHING: Final = Earlier()
