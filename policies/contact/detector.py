@@ -1,27 +1,24 @@
 """The detector: reads a message in several ways, weighs what it finds, and says what to do with it."""
 
 import re
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from policies.contact import addresses, disguises, judgement, phones, wallets
+from policies.contact import addresses, disguises, phones, wallets
 from policies.contact.digits import NumberWords
-from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, REPEATED, Cue, Cues, Lexicons, Words, load_lexicons
+from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, REPEATED, Cue, Lexicons, Words, load_lexicons
 from policies.contact.normal import normalise
+from policies.contact.reading import KEPT, LEAST_DIGITS, Raw, Reading, has_address
 from policies.contact.rules import ContactRules
 from policies.contact.sentences import for_author, for_staff
-from policies.contact.views import View, backwards, closed_up, spaced_out
+from policies.contact.views import View
 from policies.contact.vocabulary import Action, Category, Finding, OrderContext, Verdict
 from policies.contact.window import Earlier
 
-_DOTTED: Final = re.compile(r"\.[^\W\d_]{2}")
 _DIGIT: Final = re.compile(r"\d")
 _DIGITS: Final = "0123456789"
 _DENSE: Final = re.compile(r"\d(?:\D{0,16}\d){4}")
 """Numerals so near each other that they may be one number; the widest gap of a run is 12."""
-_STYLED: Final = re.compile(
-    "[\u20e3\u2460-\u24ff\u2776-\u2793\U0001d7ce-\U0001d7ff\U0001f100-\U0001f10c\u200b-\u200f\u2060-\u2064]"
-)
 _ENCODED: Final = re.compile(r"[A-Za-z0-9+/]{12}")
 _LONG_TOKEN: Final = re.compile(r"[A-Za-z0-9]{25}|[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]{4}|0x[0-9a-fA-F]{10}")
 _GLUE: Final = re.compile(
@@ -34,17 +31,8 @@ _PARTS: Final = re.compile(
 _LONGEST_PART: Final = 120
 _LONGEST_GLUED: Final = 40
 """Characters of a message that may be a part of a number, or of an address or name."""
-_LEAST_DIGITS: Final = 5
-_MOST_RUNS: Final = 40
-_KEPT: Final = 0.15
-"""Findings below this are noise and are not told."""
-_HINTS: Final = 0.84
-"""Words alone are never surer than this."""
-
 _SPELLING: Final = int(Cue.DOT | Cue.PROVIDER)
 _CODED: Final = int(Cue.REVERSED | Cue.ENCODED)
-
-Raw = tuple[int, int, Category, float, str]
 
 
 class Detector:
@@ -104,36 +92,40 @@ class Detector:
         mask = found & ANCHORS
         written = 0 if chars.isdisjoint(_DIGITS) else len(_DIGIT.findall(plain))
         count = written + self._numbers.count(plain)
-        digits = count >= _LEAST_DIGITS and (count > written or _DENSE.search(plain) is not None)
+        digits = count >= LEAST_DIGITS and (count > written or _DENSE.search(plain) is not None)
         lengths = [len(piece) for piece in plain.split()]
         longest = max(lengths, default=0)
         view = View(normal, plain)
-        reading: _Reading | None = None
+        reading: Reading | None = None
         raw: list[Raw] = []
-        address = found & ADDRESSED != 0 or _has_address(plain, chars)
+        address = found & ADDRESSED != 0 or has_address(plain, chars)
         if mask or digits or address:
-            reading = _Reading(self, text, order)
+            reading = self._reading(text, order)
             raw += reading.examine(view, normal.hidden, address=address, digits=digits, words=mask != 0)
         if (written > 9 or longest > 24) and _LONG_TOKEN.search(text):
             raw += [(start, end, Category.CRYPTO, score, rule) for start, end, score, rule in wallets.wallets(text)]
             raw += [(start, end, Category.PAYMENT, score, rule) for start, end, score, rule in wallets.ibans(text)]
         if disguises.suspect(plain, chars, lengths.count(1), found & REPEATED != 0):
-            reading = reading or _Reading(self, text, order)
+            reading = reading or self._reading(text, order)
             raw += reading.undisguised(view)
         if normal.foreign:
             seen, changed = disguises.foreign_lookalikes(view)
             if changed:
-                reading = reading or _Reading(self, text, order)
+                reading = reading or self._reading(text, order)
                 raw += reading.examine(seen, True, address=False, digits=False)
         if addresses.spelled_out(plain, chars, bool(mask & _SPELLING)):
-            reading = reading or _Reading(self, text, order)
+            reading = reading or self._reading(text, order)
             raw += reading.said(view)
         if mask & _CODED or (longest > 11 and _ENCODED.search(text)):
-            reading = reading or _Reading(self, text, order)
+            reading = reading or self._reading(text, order)
             raw += reading.encoded(view, mask)
         if context:
             raw += self._window(view, context, order, count)
         return raw
+
+    def _reading(self, text: str, order: OrderContext) -> Reading:
+        hosts = addresses.own_hosts(self.rules.own_domains, order.own_domains) if order.own_domains else self._hosts
+        return Reading(self._words, self._numbers, hosts, text, order)
 
     def _window(self, view: View, context: Sequence[str], order: OrderContext, count: int) -> list[Raw]:
         """What only shows when the message is read together with those before it. ``count``: of its digits, about."""
@@ -194,7 +186,7 @@ class Detector:
 
     def _glued(self, pieces: Sequence[str], text: str, whole: tuple[int, int], order: OrderContext) -> list[Raw]:
         """Addresses whose parts are messages of their own."""
-        hosts = addresses.own_hosts(self.rules.own_domains, order.own_domains)
+        hosts = addresses.own_hosts(self.rules.own_domains, order.own_domains) if order.own_domains else self._hosts
         for count in range(1, min(4, len(pieces)) + 1):
             parts = pieces[-count:]
             if sum(len(part) for part in parts) > 120:
@@ -224,143 +216,15 @@ class Detector:
         return []
 
 
-class _Reading:
-    """One message under examination."""
-
-    def __init__(self, detector: Detector, original: str, order: OrderContext) -> None:
-        self._detector = detector
-        self._original = original
-        self._order = order
-        own = (detector.rules.own_domains, order.own_domains)
-        self._hosts = addresses.own_hosts(*own) if order.own_domains else detector._hosts
-        self._known = frozenset(re.sub(r"\D", "", number) for number in order.order_ids) - {""}
-        self._sold_account = order.category == "account"
-        self._names = frozenset(normalise(name).text for name in order.in_game_names)
-
-    def examine(self, view: View, disguised: bool, *, address: bool, digits: bool, words: bool = True) -> list[Raw]:
-        """Everything that a reading of the message shows. ``words``: it holds some that may begin a finding."""
-        raw: list[Raw] = []
-        runs = self._detector._numbers.runs(view.text, least=7)[:_MOST_RUNS] if digits else ()
-        if address:
-            cased = self._original if view.text.isascii() and len(view.text) == len(self._original) else view.text
-            for start, end, score, rule in addresses.emails(view.text, self._hosts):
-                raw.append((*view.span(start, end), Category.EMAIL, score, rule))
-            for start, end, score, rule in addresses.links(view.text, self._hosts, cased=cased):
-                raw.append((*view.span(start, end), Category.URL, score, rule))
-        if not (raw or words or runs or "@" in view.text or "#" in view.text):
-            return raw
-        cues = self._detector._words.find(view.text)
-        if self._sold_account and cues.everywhere & (Cue.REF | Cue.PRODUCT):
-            raw = [_delivered(one) if one[2] is Category.EMAIL else one for one in raw]
-        for start, end, category, score, rule in judgement.weigh_words(cues, disguised=disguised):
-            if score >= _KEPT:
-                raw.append(
-                    (
-                        *view.span(start, end),
-                        category,
-                        self._adjusted(view.text[start:end], category, score, rule),
-                        rule,
-                    )
-                )
-        for run in runs:
-            first, last = view.span(run.start, run.end)
-            styled = _STYLED.search(self._original, first, last) is not None
-            score, rule, start, end = phones.weigh(view.text, run, cues, self._known, styled)
-            if score >= _KEPT:
-                raw.append((*view.span(start, end), Category.PHONE, score, rule))
-            raw += self._account(view, cues, run.start, run.end, run.digits)
-        return raw
-
-    def _account(self, view: View, cues: Cues, start: int, end: int, digits: str) -> list[Raw]:
-        """Numbers of cards, accounts or on channels that money or a contact is asked to."""
-        near = cues.near(start, end, 50)
-        if near & (Cue.NO | Cue.REPORT | Cue.PAST):
-            return []
-        if near & (Cue.OFFPAY | Cue.PAY_NAME) and len(digits) >= 8:
-            sure = 0.2 if phones.luhn(digits) and len(digits) >= 15 else 0.0
-            paying = 0.15 if near & Cue.PAY else 0.0
-            return [(*view.span(start, end), Category.PAYMENT, 0.45 + sure + paying, "payment.account")]
-        return []
-
-    def _adjusted(self, written: str, category: Category, score: float, rule: str) -> float:
-        if category is Category.HANDLE and any(name in written or written in name for name in self._names):
-            return 0.0
-        if category is Category.INVITE and self._order.title and rule in ("invite.channel", "invite.short_name"):
-            title = normalise(self._order.title).text
-            score -= 0.15 if written.split()[-1:] and written.split()[-1] in title else 0.0
-        return min(
-            score,
-            0.93 if rule in ("invite.channel", "payment.outside", "payment.named", "handle.on_channel") else _HINTS,
-        )
-
-    def _addressed(self, text: str) -> bool:
-        return _has_address(text, set(text)) or self._detector._words.anchors(text) & ADDRESSED != 0
-
-    def undisguised(self, view: View) -> list[Raw]:
-        raw: list[Raw] = []
-        if spaced_out(view.text):
-            closed = closed_up(view)
-            digits = len(_DIGIT.findall(closed.text)) >= _LEAST_DIGITS
-            raw += self.examine(closed, True, address=self._addressed(closed.text), digits=digits)
-            view = closed
-        seen, changed = disguises.unmasked(view)
-        if changed:
-            raw += self.examine(seen, True, address=self._addressed(seen.text), digits=False)
-        return raw
-
-    def said(self, view: View) -> list[Raw]:
-        raw: list[Raw] = []
-        said = addresses.unspelled(view)
-        unmasked, _ = disguises.unmasked(said)
-        for reading in (said, unmasked) if unmasked is not said else (said,):
-            for start, end, score, rule in addresses.said_emails(reading.text, self._hosts):
-                raw.append((*reading.span(start, end), Category.EMAIL, score, rule))
-            for start, end, score, rule in addresses.said_links(reading.text, self._hosts):
-                raw.append((*reading.span(start, end), Category.URL, score, rule))
-        return raw
-
-    def encoded(self, view: View, mask: int) -> list[Raw]:
-        raw: list[Raw] = []
-        if mask & Cue.REVERSED:
-            other = backwards(view)
-            found = self.examine(other, True, address=True, digits=True)
-            raw += [
-                (start, end, category, min(score + 0.1, 0.9), f"{rule}.reversed")
-                for start, end, category, score, rule in found
-            ]
-        for start, end, plain in disguises.decoded(self._original, announced=bool(mask & Cue.ENCODED)):
-            inner = normalise(plain)
-            found = self.examine(View(inner, inner.text), True, address=True, digits=True)
-            bare = _DIGIT.findall(plain)
-            if len(bare) >= 7 and len(bare) >= len(plain) - 4:
-                found.append((0, 0, Category.PHONE, 0.7, "phone"))
-            raw += [
-                (start, end, category, min(score + 0.15, 0.9), f"{rule}.encoded")
-                for _, _, category, score, rule in found
-            ]
-        return raw
-
-
 _NO_ORDER: Final = OrderContext()
 _ALLOWED: Final = Verdict(Action.ALLOW, 0.0, (), "", "")
 _NAME: Final = re.compile(r"@?[a-z0-9][\w.\-#]{2,31}")
-
-
-def _delivered(found: Raw) -> Raw:
-    """Credentials are what was sold: an address with a password beside it is the delivery."""
-    start, end, category, score, rule = found
-    return start, end, category, score - 0.5, rule
 
 
 def _name_in(text: str) -> str:
     """The name that a message of one or two words ends with; empty when there is none."""
     parts = text.split() if len(text) <= _LONGEST_GLUED else []
     return parts[-1] if 0 < len(parts) < 3 and _NAME.fullmatch(parts[-1]) else ""
-
-
-def _has_address(text: str, chars: Set[str]) -> bool:
-    """Whether a text of these characters has the signs of an address as it is written."""
-    return not chars.isdisjoint("@/#") or ("." in chars and _DOTTED.search(text) is not None)
 
 
 _RANK: Final = {
@@ -374,7 +238,7 @@ def _settled(raw: Iterable[Raw], factor: float) -> tuple[Finding, ...]:
     kept: list[Raw] = []
     for one in sorted(raw, key=lambda one: (-one[3], -_RANK[one[2]], one[0])):
         start, end, category, score, _ = one
-        if score < _KEPT:
+        if score < KEPT:
             continue
         covered = False
         for first, last, other, sure, _ in kept:

@@ -1,0 +1,164 @@
+"""One message under examination: everything that its readings show."""
+
+import re
+from collections.abc import Set
+from typing import Final
+
+from policies.contact import addresses, disguises, judgement, phones
+from policies.contact.digits import NumberWords
+from policies.contact.lexicon import ADDRESSED, Cue, Cues, Words
+from policies.contact.normal import normalise
+from policies.contact.views import View, backwards, closed_up, spaced_out
+from policies.contact.vocabulary import Category, OrderContext
+
+_DOTTED: Final = re.compile(r"\.[^\W\d_]{2}")
+_DIGIT: Final = re.compile(r"\d")
+_STYLED: Final = re.compile(
+    "[\u20e3\u2460-\u24ff\u2776-\u2793\U0001d7ce-\U0001d7ff\U0001f100-\U0001f10c\u200b-\u200f\u2060-\u2064]"
+)
+LEAST_DIGITS: Final = 5
+_MOST_RUNS: Final = 40
+KEPT: Final = 0.15
+"""Findings below this are noise and are not told."""
+_HINTS: Final = 0.84
+"""Words alone are never surer than this."""
+
+Raw = tuple[int, int, Category, float, str]
+"""Start and end in the original, category, confidence, rule."""
+
+
+def has_address(text: str, chars: Set[str]) -> bool:
+    """Whether a text of these characters has the signs of an address as it is written."""
+    return not chars.isdisjoint("@/#") or ("." in chars and _DOTTED.search(text) is not None)
+
+
+def _delivered(found: Raw) -> Raw:
+    """Credentials are what was sold: an address with a password beside it is the delivery."""
+    start, end, category, score, rule = found
+    return start, end, category, score - 0.5, rule
+
+
+class Reading:
+    """One message under examination.
+
+    Args:
+        words, numbers: what the lexicons say.
+        hosts: the platform's own.
+        original: the message as it was written.
+        order: what is known of the order.
+    """
+
+    def __init__(
+        self, words: Words, numbers: NumberWords, hosts: addresses.Hosts, original: str, order: OrderContext
+    ) -> None:
+        self._words = words
+        self._numbers = numbers
+        self._hosts = hosts
+        self._original = original
+        self._order = order
+        self._known = frozenset(re.sub(r"\D", "", number) for number in order.order_ids) - {""}
+        self._sold_account = order.category == "account"
+        self._names = frozenset(normalise(name).text for name in order.in_game_names)
+
+    def examine(self, view: View, disguised: bool, *, address: bool, digits: bool, words: bool = True) -> list[Raw]:
+        """Everything that a reading of the message shows. ``words``: it holds some that may begin a finding."""
+        raw: list[Raw] = []
+        runs = self._numbers.runs(view.text, least=7)[:_MOST_RUNS] if digits else ()
+        if address:
+            cased = self._original if view.text.isascii() and len(view.text) == len(self._original) else view.text
+            for start, end, score, rule in addresses.emails(view.text, self._hosts):
+                raw.append((*view.span(start, end), Category.EMAIL, score, rule))
+            for start, end, score, rule in addresses.links(view.text, self._hosts, cased=cased):
+                raw.append((*view.span(start, end), Category.URL, score, rule))
+        if not (raw or words or runs or "@" in view.text or "#" in view.text):
+            return raw
+        cues = self._words.find(view.text)
+        if self._sold_account and cues.everywhere & (Cue.REF | Cue.PRODUCT):
+            raw = [_delivered(one) if one[2] is Category.EMAIL else one for one in raw]
+        for start, end, category, score, rule in judgement.weigh_words(cues, disguised=disguised):
+            if score >= KEPT:
+                raw.append(
+                    (
+                        *view.span(start, end),
+                        category,
+                        self._adjusted(view.text[start:end], category, score, rule),
+                        rule,
+                    )
+                )
+        for run in runs:
+            first, last = view.span(run.start, run.end)
+            styled = _STYLED.search(self._original, first, last) is not None
+            score, rule, start, end = phones.weigh(view.text, run, cues, self._known, styled)
+            if score >= KEPT:
+                raw.append((*view.span(start, end), Category.PHONE, score, rule))
+            raw += self._account(view, cues, run.start, run.end, run.digits)
+        return raw
+
+    def _account(self, view: View, cues: Cues, start: int, end: int, digits: str) -> list[Raw]:
+        """Numbers of cards, accounts or on channels that money or a contact is asked to."""
+        near = cues.near(start, end, 50)
+        if near & (Cue.NO | Cue.REPORT | Cue.PAST):
+            return []
+        if near & (Cue.OFFPAY | Cue.PAY_NAME) and len(digits) >= 8:
+            sure = 0.2 if phones.luhn(digits) and len(digits) >= 15 else 0.0
+            paying = 0.15 if near & Cue.PAY else 0.0
+            return [(*view.span(start, end), Category.PAYMENT, 0.45 + sure + paying, "payment.account")]
+        return []
+
+    def _adjusted(self, written: str, category: Category, score: float, rule: str) -> float:
+        if category is Category.HANDLE and any(name in written or written in name for name in self._names):
+            return 0.0
+        if category is Category.INVITE and self._order.title and rule in ("invite.channel", "invite.short_name"):
+            title = normalise(self._order.title).text
+            score -= 0.15 if written.split()[-1:] and written.split()[-1] in title else 0.0
+        return min(
+            score,
+            0.93 if rule in ("invite.channel", "payment.outside", "payment.named", "handle.on_channel") else _HINTS,
+        )
+
+    def _addressed(self, text: str) -> bool:
+        return has_address(text, set(text)) or self._words.anchors(text) & ADDRESSED != 0
+
+    def undisguised(self, view: View) -> list[Raw]:
+        raw: list[Raw] = []
+        if spaced_out(view.text):
+            closed = closed_up(view)
+            digits = len(_DIGIT.findall(closed.text)) >= LEAST_DIGITS
+            raw += self.examine(closed, True, address=self._addressed(closed.text), digits=digits)
+            view = closed
+        seen, changed = disguises.unmasked(view)
+        if changed:
+            raw += self.examine(seen, True, address=self._addressed(seen.text), digits=False)
+        return raw
+
+    def said(self, view: View) -> list[Raw]:
+        raw: list[Raw] = []
+        said = addresses.unspelled(view)
+        unmasked, _ = disguises.unmasked(said)
+        for reading in (said, unmasked) if unmasked is not said else (said,):
+            for start, end, score, rule in addresses.said_emails(reading.text, self._hosts):
+                raw.append((*reading.span(start, end), Category.EMAIL, score, rule))
+            for start, end, score, rule in addresses.said_links(reading.text, self._hosts):
+                raw.append((*reading.span(start, end), Category.URL, score, rule))
+        return raw
+
+    def encoded(self, view: View, mask: int) -> list[Raw]:
+        raw: list[Raw] = []
+        if mask & Cue.REVERSED:
+            other = backwards(view)
+            found = self.examine(other, True, address=True, digits=True)
+            raw += [
+                (start, end, category, min(score + 0.1, 0.9), f"{rule}.reversed")
+                for start, end, category, score, rule in found
+            ]
+        for start, end, plain in disguises.decoded(self._original, announced=bool(mask & Cue.ENCODED)):
+            inner = normalise(plain)
+            found = self.examine(View(inner, inner.text), True, address=True, digits=True)
+            bare = _DIGIT.findall(plain)
+            if len(bare) >= 7 and len(bare) >= len(plain) - 4:
+                found.append((0, 0, Category.PHONE, 0.7, "phone"))
+            raw += [
+                (start, end, category, min(score + 0.15, 0.9), f"{rule}.encoded")
+                for _, _, category, score, rule in found
+            ]
+        return raw
