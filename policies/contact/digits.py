@@ -11,8 +11,9 @@ from ahocorasick_rs import AhoCorasick, MatchKind
 
 _LEET: Final = {"o": "o0", "i": "i1!|", "e": "e3", "s": "s5$", "a": "a4@", "t": "t7", "z": "z2"}
 _LEET_SHORT: Final = {"o": "o0", "i": "i1"}
-_HAN: Final = "\u2e80-\u9fff\uf900-\ufaff"
-_TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+|[\W_]+")
+_HAN: Final = "\u2e80-\u303f\u3100-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+_TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:'[\u0400-\u04ff]+)?|[\W_]+")
+"""Signs of Han one by one; words, with the apostrophe of Ukrainian ones; and what is between."""
 _ATTACHED: Final = re.compile(r"[^\W\d]{1,20}(\d{6,})|(\d{7,})[^\W\d]{1,20}")
 """Digits written onto a word: ``tel0812…``, ``0812…pls``."""
 _SHORTEST_ATTACHED: Final = 7
@@ -36,6 +37,7 @@ _FILLERS: Final = frozenset(
             "dan",
             "lalu",
             "terus",
+            "の",
             "de",
         ),
     ]
@@ -57,6 +59,10 @@ _REPEATS: Final = {
     "cift": 2,
 }
 """How often the digit after such a word is meant."""
+_LINK: Final = re.compile(r"und|en|og|och|e(?=[^aeiou])|y|i|a(?=[^aeiou])")
+"""What joins the words of a number that is written as one word."""
+_SAID_ON: Final = re.compile(r"[ -]{1,2}(?:(?:y|e|i|si|and|und|et|و) )?")
+"""What is between the words of one number; a comma begins another."""
 _ENDING: Final = frozenset('";%$€£¥₺₽₹')
 """Signs that end a run: what follows is another amount or measure."""
 _MOST_SIGNS: Final = 5
@@ -65,6 +71,19 @@ _LONGEST_TOKEN: Final = 60
 """Longest piece of writing that may be number words."""
 _MOST_DIGITS: Final = 40
 """Longest run that is built. What goes on after it is no telephone number."""
+
+
+def _joined(before: str, value: str) -> str | None:
+    """What two numbers said one after the other make together: 200 and 40, 240 and 5, 9 and a hundred."""
+    size = len(value)
+    if value == "100" and len(before) < 3 and before[0] != "0":
+        return before + "00"
+    if size < 3 and value[0] != "0":
+        if len(before) == 3 and before.endswith("00") and before[0] != "0":
+            return before[:-size] + value
+        if size == 1 and len(before) > 1 and before[-1] == "0" and before[-2] in "23456789":
+            return before[:-1] + value
+    return None
 
 
 def _disguised_forms(word: str) -> list[str]:
@@ -118,8 +137,11 @@ class NumberWords:
         """How many number words a text may hold, within other words too."""
         return len(self._counted.find_matches_as_indexes(text))
 
-    def _value(self, token: str) -> tuple[str, Kind, int] | None:
-        """The digits that a token stands for, how, and how many of them are words; None for an ordinary word."""
+    def _value(self, token: str, *, within: bool) -> tuple[str, Kind, int] | None:
+        """The digits that a token stands for, how, and how many of them are words; None for an ordinary word.
+
+        ``within``: digits came before, so that letters are rather taken for some.
+        """
         if token.isdigit():
             return token, Kind.NUMERAL, 0
         if (value := self._digits.get(token)) is not None:
@@ -133,6 +155,7 @@ class NumberWords:
                 firm
                 or (len(token) > 3 and token[0].isdigit() and token[-1].isdigit())
                 or (letters == 1 and len(token) == 3)
+                or (within and len(token) > 2 and letters <= len(token) // 2)
             ):
                 return token.translate(_AS_DIGITS), Kind.NUMERAL | Kind.LETTER, 0
         return self._glue(token)
@@ -142,32 +165,47 @@ class NumberWords:
         if len(token) > _LONGEST_TOKEN:
             return None
         found, kinds, words, place = "", Kind(0), 0, 0
+        last = ""
+        linked = False
         while place < len(token):
             for size in range(min(self._longest, len(token) - place), 0, -1):
                 if (value := self._forms.get(token[place : place + size])) is not None:
                     break
             if value is not None:
+                if linked and len(last) == 1 and len(value) == 2 and value[1] == "0":
+                    value, found = value[0] + last, found[:-1]  # five and forty
+                elif last and (both := _joined(last, value)) is not None:
+                    value, found = both, found[: -len(last)]
                 found += value
+                last, linked = value, False
                 kinds |= Kind.HAN if ord(token[place]) > 0x2E80 else Kind.WORD
                 words += 1
                 place += size
             elif token[place].isdigit():
                 found += token[place]
+                last, linked = "", False
                 kinds |= Kind.NUMERAL
                 place += 1
+            elif last and (link := _LINK.match(token, place)) is not None:
+                linked = True
+                place = link.end()
             elif token[place] in "ol" and (found or (place + 1 < len(token) and token[place + 1].isdigit())):
                 found += "0" if token[place] == "o" else "1"
+                last, linked = "", False
                 kinds |= Kind.LETTER
                 place += 1
+            elif words > 3 and not token.isascii():
+                break  # Japanese writes what follows onto a number.
             else:
                 return None
-        return (found, kinds, words) if found else None
+        return (found, kinds, words) if found and not linked else None
 
     def runs(self, text: str, least: int = 5, widest: int = 12) -> list[Run]:
         """The runs of at least ``least`` digits, in order. ``widest``: the longest gap within a run, in characters."""
         found: list[Run] = []
         run: Run | None = None
         gap, repeat, foreign = "", 1, 0
+        said = False
 
         def close() -> None:
             nonlocal run
@@ -183,7 +221,7 @@ class NumberWords:
                     if len(gap) > widest or gap.count("\n") > 1 or not _ENDING.isdisjoint(token):
                         close()
                 continue
-            read = self._value(token)
+            read = self._value(token, within=run is not None and "," not in gap)
             if read is None and run is None and token.isalpha() and token not in _REPEATS:
                 gap, repeat = "", 1
                 continue
@@ -224,6 +262,11 @@ class NumberWords:
             if run is None or len(run.digits) + len(digits) > _MOST_DIGITS:
                 close()
                 run = Run(start, match.end(), digits, [digits], [], kinds, words)
+            elif words and said and _SAID_ON.fullmatch(gap) and (both := _joined(run.groups[-1], digits)) is not None:
+                run.digits = run.digits[: -len(run.groups[-1])] + both
+                run.groups[-1] = both
+                run.end = match.end()
+                run.words += words
             else:
                 run.groups.append(digits)
                 run.gaps.append(gap)
@@ -231,6 +274,7 @@ class NumberWords:
                 run.end = match.end()
                 run.kinds |= kinds
                 run.words += words
+            said = bool(kinds & Kind.WORD) and not kinds & (Kind.NUMERAL | Kind.REPEATED)
             gap, foreign = "", 0
         close()
         return found

@@ -16,6 +16,7 @@ _SPECIAL: Final = {
     "’": "'", "‘": "'", "`": "'", "´": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
     "–": "-", "—": "-", "―": "-", "‐": "-", "‑": "-", "‒": "-", "−": "-", "•": "·", "・": "·", "。": ".", "、": ",",
     "⁄": "/", "∕": "/", "ـ": "", "ك": "ك", "ی": "ي", "ک": "ك", "ة": "ه", "ى": "ي", "🔟": "10",
+    **dict(zip("ƭƥᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɡɑɩɾʀʏʙʜɪʟɴɢɕʂʋƙɓɗƈʈƥʐɱ", "tpabcdefghijklmnoprstuvwyzgairrybhilngcsvkbdctpzm", strict=True)),
     "\u3164": "", "\u115f": "", "\u1160": "", "\uffa0": "", "\u2800": " ", "\t": " ", "\r": " ", "\v": " ", "\f": " ",
     "\u2028": "\n", "\u2029": "\n", "\x85": "\n",
 }  # fmt: skip
@@ -28,6 +29,13 @@ _LOOKALIKES: Final = str.maketrans(
 """Letters of other alphabets that are drawn like Latin ones (a choice from the confusables of Unicode TR 39)."""
 
 
+_DRAWN_LIKE: Final = str.maketrans("гядлφσλθπδωσξψцшщжфю", "rranoeaondwseyuwwxoo")
+"""Letters that only stand for Latin ones in a word that is otherwise Latin."""
+_CYRILLIC: Final = re.compile(r"[бгджзийлпфцчшщъыьэюяєї]")
+"""Cyrillic letters that are drawn like no Latin one."""
+_AS_CYRILLIC: Final = str.maketrans("abcehikmnoptuyxgr", "авсенікмпортиухгг")
+
+
 def _fold(char: str) -> str:
     if char in _SPECIAL:
         return _SPECIAL[char]
@@ -35,6 +43,8 @@ def _fold(char: str) -> str:
     for first, size, letter in ((0x1F150, 26, "a"), (0x1F170, 26, "a"), (0x1F1E6, 26, "a")):
         if first <= point < first + size:  # negative circled, negative squared, regional indicators
             return chr(ord(letter) + point - first)
+    if 0xAC00 <= point <= 0xD7A3:
+        return char  # Korean syllables are read whole.
     if 0xE0020 <= point <= 0xE007E:  # tags: invisible ASCII
         return ""
     digit = unicodedata.digit(char, None)
@@ -45,7 +55,7 @@ def _fold(char: str) -> str:
         category = unicodedata.category(part)
         if part in _SPECIAL and part != char:
             folded.append(_SPECIAL[part])
-        elif category in ("Mn", "Me", "Cf", "Cs", "Co") or (category == "Cc" and part != "\n"):
+        elif category in ("Mn", "Mc", "Me", "Cf", "Cs", "Co") or (category == "Cc" and part != "\n"):
             continue
         elif category == "Zs":
             folded.append(" ")
@@ -133,9 +143,11 @@ def _unmask(text: str) -> str:
 
     def unmasked(match: re.Match[str]) -> str:
         word = match.group()
-        if _LATIN.search(word) and _OTHER.search(word):
-            return word.translate(_LOOKALIKES)
-        return word
+        if not (_LATIN.search(word) and _OTHER.search(word)):
+            return word
+        if len(_CYRILLIC.findall(word)) > 1:
+            return word.translate(_AS_CYRILLIC)
+        return word.translate(_LOOKALIKES).translate(_DRAWN_LIKE)
 
     plain = _MIXED.sub(unmasked, text)
     return text if plain == text else plain
