@@ -14,7 +14,7 @@ from typing import Self
 
 PROJECT = Path(__file__).parent.parent
 PATIENT_POLICY = PROJECT / "tests" / "data" / "patient_policy.toml"
-"""For those who write faster than people do."""
+"""For tests of other things than what is written."""
 
 
 class Program:

@@ -61,6 +61,7 @@ class Senders:
 
     def sent(self, user: str, command_id: str, text: str, at: datetime) -> None:
         """A message goes on its way."""
+        self._read()
         sender = self._sender(user)
         if all(command_id != known for known, _ in sender.said):
             sender.said.append((command_id, Said(at, text[-CHARS:])))

@@ -289,7 +289,13 @@ class Session:
         if member is None or member.role not in PARTIES:
             self._submit(live, frame, started, None)
         elif hub.screening.at_once(live, frame.text):
-            self._submit(live, frame, started, hub.screening.screen(live, identity.user_id, frame.id, frame.text))
+            try:
+                found = hub.screening.screen(live, identity.user_id, frame.id, frame.text)
+            except Exception:  # a fault of ours in one text: nothing unscreened is shown, and the others go on
+                logger.exception("a message could not be screened", extra={"session": self.session_id})
+                self._refuse(frame.id, ChatError("The server failed; this message is not stored."))
+                return None
+            self._submit(live, frame, started, found)
         else:
             return self._screen_and_submit(live, frame, started)
         return None

@@ -2,12 +2,14 @@
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chatserver.protocol import WireEntry
 from chatserver.rendering import is_whole, render
 from policies.entry import Author, Draft, Entry
+from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.room import SYSTEM
 from policies.vocabulary import CommandId, EntryKind, Role, RoomId, UserId, Visibility
 from storage.chain import genesis, link
@@ -84,3 +86,57 @@ def test_a_rendered_body_can_be_changed_without_changing_the_entry() -> None:
     made = entry()
     render(made, UserId("b"), Role.BUYER)["body"]["text"] = "other"
     assert made.body == {"text": "hello"}
+
+
+FLAG = Flag(Mark.MASKED, 90, (Cause(CauseKind.CONTACT, "phone", "text", 3, 6, 90, "phone.number"),))
+READERS = {
+    "author": (UserId("b"), Role.BUYER),
+    "other": (UserId("s"), Role.SELLER),
+    "staff": (UserId("a"), Role.AGENT),
+    "back end": (None, Role.SYSTEM),
+}
+
+
+def masked(**changes: Any) -> Entry:
+    draft = Draft(BUYER, CommandId("c-1"), EntryKind.MESSAGE, {"text": "my •••"}, flag=FLAG, whole={"text": "my 123"})
+    (made,) = link(ROOM, genesis(ROOM), [draft], NOW, lambda: os.urandom(16))
+    return replace(made, **changes)
+
+
+def seen(entry: Entry) -> dict[str, dict[str, Any]]:
+    return {name: render(entry, user, role) for name, (user, role) in READERS.items()}
+
+
+def test_the_whole_of_a_masked_text_is_for_its_author_and_staff() -> None:
+    of = seen(masked())
+    assert {name: view.get("whole") for name, view in of.items()} == {
+        "author": {"text": "my 123"},
+        "other": None,
+        "staff": {"text": "my 123"},
+        "back end": {"text": "my 123"},
+    }
+    assert all(view["body"]["text"] == "my •••" for view in of.values())
+
+
+def test_a_flag_is_for_staff() -> None:
+    assert {name for name, view in seen(masked()).items() if "flag" in view} == {"staff", "back end"}
+
+
+def test_what_staff_have_released_everybody_sees_whole() -> None:
+    for released in (masked(shown=Visibility.ALL), masked(shown=Visibility.ALL, visibility=Visibility.WITHHELD)):
+        for view in seen(released).values():
+            assert (view["whole"], view["released"], "withheld" in view) == ({"text": "my 123"}, True, False)
+
+
+def test_what_staff_have_hidden_is_withheld() -> None:
+    of = seen(masked(shown=Visibility.WITHHELD))
+    assert (of["other"]["body"], of["other"]["withheld"], "whole" in of["other"]) == ({}, True, False)
+    assert of["author"]["body"]["text"] == "my •••"
+
+
+def test_everything_that_is_rendered_is_of_the_protocol() -> None:
+    decided = replace(FLAG, state=FlagState.RELEASED, decided_by=UserId("a"), decided_at=NOW)
+    for made in (masked(), masked(flag=decided, shown=Visibility.ALL)):
+        for view in seen(made).values():
+            parsed = WireEntry.model_validate_json(WireEntry.model_validate(view, strict=False).model_dump_json())
+            assert parsed.model_dump(mode="json", exclude_none=True) == view

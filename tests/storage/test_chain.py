@@ -249,6 +249,34 @@ def test_a_retry_has_the_same_content() -> None:
     assert not same_content(entry, replace(again, kind=EntryKind.MESSAGE))
 
 
+def masked() -> Entry:
+    made = Draft(BUYER, CommandId("c"), EntryKind.MESSAGE, {"text": "pin ••••"}, whole={"text": "pin 1234"})
+    return link(ROOM, genesis(ROOM), [made], NOW, salts())[0]
+
+
+def test_what_is_masked_can_be_checked_by_those_who_may_see_it() -> None:
+    entry = masked()
+    assert entry.whole is not None
+    content = json.dumps({"text": "pin 1234"}, separators=(",", ":")).encode()
+    digest = hashlib.sha256(entry.whole.salt + content).hexdigest()
+    assert entry.body == {"text": "pin ••••", "masked": {"fields": ["text"], "digest": digest}}
+    assert entry.whole.salt != entry.salt  # who knows the one cannot guess what the other hides
+    assert verify(ROOM, [entry]) is None
+    assert verify(ROOM, [replace(entry, whole=None)]) is None  # as the other side sees it
+    other = replace(entry, whole=replace(entry.whole, texts={"text": "pin 1235"}))
+    assert verify(ROOM, [other]) == Break(ROOM, Seq(1), BreakKind.CONTENT)
+    assert verify(ROOM, [replace(erased(entry), whole=entry.whole)]) == Break(ROOM, Seq(1), BreakKind.CONTENT)
+
+
+def test_a_retry_says_what_was_written_whatever_was_masked() -> None:
+    plain, hidden = draft("c", "pin 1234"), Draft(BUYER, CommandId("c"), EntryKind.MESSAGE, {"text": "p"})
+    assert same_content(masked(), plain)
+    assert same_content(masked(), replace(hidden, whole={"text": "pin 1234"}))
+    assert not same_content(masked(), draft("c", "pin ••••"))
+    [shown] = link(ROOM, genesis(ROOM), [plain], NOW, salts())
+    assert same_content(shown, replace(hidden, whole={"text": "pin 1234"}))
+
+
 def test_of_an_erased_entry_only_the_kind_can_be_compared() -> None:
     [entry] = linked("c")
     assert same_content(erased(entry), draft("c", "something else"))

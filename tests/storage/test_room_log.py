@@ -12,6 +12,7 @@ from pymongo.errors import DuplicateKeyError
 
 from policies.entry import Author, Entry
 from policies.errors import Unavailable
+from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId
 from storage.chain import genesis, head_of, link, verify
 from storage.client import Database, MongoConfig, Session, open_database
@@ -457,6 +458,22 @@ async def test_what_was_erased_is_gone_from_the_database(database: Database, log
     left = str(await database.collection("entries").find({}))
     assert "rare name" not in left
     assert "hello" not in left
+
+
+async def test_a_flag_and_what_was_masked_are_kept_and_go_with_the_content(database: Database, log: RoomLog) -> None:
+    cause = Cause(CauseKind.SECRET, "code", "text", 4, 8, 100, "secret.code")
+    decided = Flag(Mark.MASKED, 100, (cause,), FlagState.CONFIRMED, UserId("kim"), NOW)
+    for number, flag in enumerate((Flag(Mark.NOTED, 60, (cause,)), Flag(Mark.MASKED, 100, (cause,)), decided)):
+        made = replace(draft(f"{number}", "pin ••••"), flag=flag, whole={"text": "pin 1234"})
+        [entry] = link(ROOM, await log.head(ROOM), [made], NOW, salts())
+        await log.submit([entry])
+        assert await log.read_after(ROOM, Seq(number), 10) == [entry]
+    entries = database.collection("entries")
+    untold = await entries.find({"flag.untold": True})
+    assert [found["seq"] for found in untold] == [2]  # staff alone know of the first, and have settled the last
+    await log.erase(ROOM, author=BUYER.id)
+    assert not re.search("1234|secret", str(await entries.find({})))
+    assert verify(ROOM, await log.read_after(ROOM, Seq(0), 10)) is None
 
 
 async def test_an_erased_command_is_still_known(log: RoomLog) -> None:

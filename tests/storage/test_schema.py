@@ -128,6 +128,10 @@ async def test_a_single_mongod_is_refused(tmp_path_factory: pytest.TempPathFacto
         {"visibility": "nobody"},
         {"hash": "00"},
         {"digest": None},
+        {"flag": {"mark": "odd", "state": "open", "causes": []}},
+        {"flag": {"mark": "warned", "state": "odd", "causes": []}},
+        {"whole": {"texts": {"text": "a"}}},
+        {"shown": "nobody"},
     ],
 )
 async def test_what_is_no_entry_is_refused_by_mongodb_itself(database: Database, broken: dict[str, Any]) -> None:

@@ -15,7 +15,9 @@ from chatserver.hub.writer import Submission, Written
 from chatserver.metrics import Metrics
 from policies.entry import Author, Draft
 from policies.errors import ChatError, Conflict, NotFound, RateLimited
-from policies.vocabulary import CommandId, EntryKind, Role, RoomId, Seq, UserId
+from policies.flag import Cause, CauseKind, Flag, Mark
+from policies.screening import Screening, for_author
+from policies.vocabulary import CommandId, EntryKind, Role, RoomId, Seq, UserId, Visibility
 from storage.chain import genesis, link
 
 ROOM = RoomId("order-1")
@@ -186,3 +188,39 @@ def test_what_a_server_of_a_later_version_refuses_is_temporary(ours: Process) ->
     ours.relay.on_message({"from": "writer", "answer": [[ROOM, "bea", "c1", answer]]})
     assert isinstance(answers[0], ChatError)
     assert answers[0].temporary
+
+
+FOUND = Screening(
+    Flag(Mark.WITHHELD, 90, (Cause(CauseKind.CONTACT, "phone", "text", 0, 5, 90, "phone.number"),)),
+    Visibility.WITHHELD,
+    {"text": "••••• card"},
+    {"text": "hello card"},
+    reminds=False,
+)
+
+
+@pytest.mark.parametrize("evidence", [(), ("e1",)])
+def test_what_was_found_in_a_message_goes_with_it(ours: Process, writer: Process, evidence: tuple[str, ...]) -> None:
+    answers: list[Written | ChatError] = []
+    found = submission(answers)
+    found.screening, found.evidence = FOUND, evidence
+    ours.relay.forward("writer", found, 0.0)
+    [(_, message)] = ours.end_turn()
+    writer.relay.on_message(message)
+    [passed] = writer.written_here
+    assert (passed.screening, passed.evidence) == (FOUND, evidence)
+    ours.relay.on_published(published(**({"evidence": list(evidence)} if evidence else {})))
+    [answer] = answers
+    assert isinstance(answer, Written)
+    assert answer.notice == ("withheld", for_author(FOUND.flag))
+
+
+def test_the_author_of_a_duplicate_is_told_what_became_of_it_again(ours: Process, writer: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers), 0.0)
+    [(_, message)] = ours.end_turn()
+    writer.relay.on_message(message)
+    writer.written_here[0].done(Written(3, "id", "2026-01-31T09:30:00.000Z", True, ("warned", "Please stay here.")))
+    [(_, answer)] = writer.end_turn()
+    ours.relay.on_message(answer)
+    assert answers == [Written(3, "id", "2026-01-31T09:30:00.000Z", True, ("warned", "Please stay here."))]

@@ -21,9 +21,10 @@ from policies.dispute.policy import Policy
 from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
 from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, RoomClosed, TooLarge, Unavailable
+from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.order import OrderFacts, Seller
 from policies.room import SYSTEM, Party, RoomFacts
-from policies.screening import Screening
+from policies.screening import Screening, for_author
 from policies.vocabulary import (
     CommandId,
     DisputeId,
@@ -37,6 +38,7 @@ from policies.vocabulary import (
     Seq,
     TrustLevel,
     UserId,
+    Visibility,
 )
 from storage.chain import verify
 from storage.claims import Claims
@@ -152,6 +154,7 @@ class Process:
         command_id: str | None = None,
         role: Role | None = None,
         reply_to: int | None = None,
+        screening: Screening | None = None,
     ) -> "asyncio.Future[Written | ChatError]":
         answer: asyncio.Future[Written | ChatError] = asyncio.get_running_loop().create_future()
         self.writer.submit(
@@ -164,6 +167,7 @@ class Process:
                 text=text,
                 reply_to=None if reply_to is None else Seq(reply_to),
                 done=answer.set_result,
+                screening=screening,
             )
         )
         return answer
@@ -353,6 +357,58 @@ async def test_writers_are_kept_while_they_are_used(process: Process) -> None:
 
 
 # In a dispute's room
+
+
+FLAG = Flag(Mark.WITHHELD, 90, (Cause(CauseKind.CONTACT, "phone", "text", 0, 4, 90, "phone.number"),))
+WITHHELD = Screening(FLAG, Visibility.WITHHELD)
+MASKED = Screening(replace(FLAG, mark=Mark.MASKED), Visibility.ALL, {"text": "pin ••••"}, {"text": "pin 1234"})
+
+
+async def test_what_was_found_stands_with_the_entry_and_both_are_reminded(process: Process) -> None:
+    answer = await process.send("0151", screening=WITHHELD)
+    entry, reminder = await entries(process)
+    assert answer == Written(1, entry.id, Publication.of(entry).at, False, ("withheld", for_author(FLAG)))
+    assert (entry.visibility, entry.flag, entry.body) == (Visibility.WITHHELD, FLAG, {"text": "0151"})
+    assert (reminder.seq, reminder.author, reminder.kind) == (2, SYSTEM, EntryKind.NOTICE)
+    assert reminder.body["about"] == 1
+    assert process.published == [entry, reminder]
+
+
+async def test_a_masked_text_is_kept_beside_the_entry(process: Process) -> None:
+    await process.send("pin 1234", screening=replace(MASKED, reminds=False))
+    [entry] = await entries(process)  # its digest is checked too
+    assert entry.body["text"] == "pin ••••"
+    assert (entry.whole is not None and entry.whole.texts, entry.written) == (
+        {"text": "pin 1234"},
+        {"text": "pin 1234"},
+    )
+
+
+@pytest.mark.parametrize("found", [WITHHELD, MASKED, None])
+async def test_a_retry_is_known_whatever_is_found_in_it_now(process: Process, found: Screening | None) -> None:
+    first = await process.send("pin 1234", command_id="c", screening=MASKED)
+    again = await process.send("pin 1234", command_id="c", screening=found)
+    assert isinstance(first, Written)
+    assert again == first._replace(duplicate=True)
+    assert isinstance(await process.send("pin ••••", command_id="c"), Conflict)
+    assert len(await entries(process)) == 2  # and the reminder
+
+
+async def test_flagged_messages_of_two_processes_lose_nothing(process: Process, other: Process) -> None:
+    each_sent = [
+        each.send(f"0151 {number}", screening=WITHHELD if number % 2 else None)
+        for number in range(30)
+        for each in (process, other)
+    ]
+    answers = await asyncio.gather(*each_sent)
+    assert all(isinstance(answer, Written) for answer in answers)
+    found = await entries(process)
+    messages = {entry.seq: entry for entry in found if entry.kind is EntryKind.MESSAGE}
+    reminded = [entry.body["about"] for entry in found if entry.kind is EntryKind.NOTICE]
+    assert sorted(entry.seq for entry in found) == list(range(1, len(found) + 1))
+    assert len(messages) == 60
+    assert len(reminded) == len(set(reminded)) <= 30
+    assert all(messages[seq].flag == FLAG for seq in reminded)
 
 
 async def kinds(process: Process) -> list[EntryKind]:
