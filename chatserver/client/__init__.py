@@ -24,7 +24,7 @@ from chatserver.client.case import Case, Sent
 from chatserver.client.chat_client import ChatClient, websocket_url
 from chatserver.client.errors import ClientClosed, ConnectionEnded, ConnectTimeout
 from chatserver.client.events import ClientEvent, Ended, Offline, Online
-from chatserver.client.frames import Author, Entry, Noted
+from chatserver.client.frames import Author, Cause, Changed, Entry, Flag, Noted, Notice
 from chatserver.client.opening import OpenedDispute
 from chatserver.client.room import HistoryPage, Room
 from chatserver.client.stream import Stream
@@ -33,6 +33,8 @@ __all__ = [
     "Attached",
     "Author",
     "Case",
+    "Cause",
+    "Changed",
     "ChatClient",
     "ClientClosed",
     "ClientEvent",
@@ -40,8 +42,10 @@ __all__ = [
     "ConnectionEnded",
     "Ended",
     "Entry",
+    "Flag",
     "HistoryPage",
     "Noted",
+    "Notice",
     "Offline",
     "Online",
     "OpenedDispute",

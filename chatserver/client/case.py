@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
-from chatserver.client.frames import command
+from chatserver.client.frames import Notice, command
 from chatserver.protocol import (
     AgentJoin,
     AgentLeave,
@@ -36,7 +36,8 @@ class Sent:
     """The server's acknowledgement of what was written: it is stored durably at this place of the room.
 
     ``room`` is the room that was written to, except for a staff note: that is in the staff log. ``duplicate``: the
-    server had it already, from an earlier try under the same ``command_id``. ``at`` is aware UTC.
+    server had it already, from an earlier try under the same ``command_id``. ``at`` is aware UTC. ``notice``: its text
+    breaks a rule of the platform, and what became of it; show your user its ``message``.
     """
 
     room: str
@@ -45,6 +46,7 @@ class Sent:
     entry_id: str
     at: datetime
     duplicate: bool
+    notice: Notice | None = None
 
 
 class Case:

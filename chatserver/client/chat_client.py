@@ -261,8 +261,9 @@ class ChatClient:
         return (await self._running().call(command(Ping, type="ping", id=self._new_id()))).took_s
 
     def events(self) -> Stream[ClientEvent]:
-        """What happens beside the entries: presence, typing, receipts, disputes and notes of the joined rooms, and the
-        connection itself (``Online``, ``Offline``, ``Ended``).
+        """What happens beside the entries: presence, typing, receipts, disputes and notes of the joined rooms, entries
+        that staff have released or withheld after the fact (``Changed``), and the connection itself (``Online``,
+        ``Offline``, ``Ended``).
 
         One reader at a time. At most 256 events wait for it, the oldest are dropped: they are of the moment. The
         iteration ends after ``Ended``.

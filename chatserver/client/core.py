@@ -33,11 +33,10 @@ from chatserver.client.events import (
     RoomOpened,
     TokenWanted,
 )
-from chatserver.client.frames import Arrived, Entry, Opened, Page, Received, encode
+from chatserver.client.frames import Acked, Arrived, Changed, Entry, Opened, Page, Received, encode
 from chatserver.client.joined_room import JoinedRoom
 from chatserver.errors import MESSAGE_TOO_BIG, CloseCode
 from chatserver.protocol import (
-    Ack,
     Bye,
     ClientInfo,
     Connect,
@@ -149,7 +148,7 @@ class ClientCore:
         if self.link is Link.UP:
             self.submit(command, now)
         else:
-            self.events.append(Answered(command.id, Ack(id=command.id, room=name)))
+            self.events.append(Answered(command.id, Acked(id=command.id, room=name)))
         return command.id
 
     def submit(self, command: Submittable, now: float) -> None:
@@ -260,7 +259,7 @@ class ClientCore:
         match frame:
             case Arrived():
                 self._arrived(frame, now)
-            case Ack() | Pong():
+            case Acked() | Pong():
                 self._answered(frame.id, frame, now)
             case Page():
                 self._page(frame, now)
@@ -279,6 +278,10 @@ class ClientCore:
                     self._flush(now)
             case TokenExpiring():
                 self.events.append(TokenWanted(frame.in_s))
+            case Changed():
+                if (room := self._rooms.get(frame.room)) is not None:
+                    room.feed.amend(frame.entry)
+                    self.events.append(Observed(frame))
             case _:
                 if frame.room in self._rooms:
                     self.events.append(Observed(frame))
@@ -315,7 +318,7 @@ class ClientCore:
         self.events.append(Readable(page.room))
         self._flush(now)
 
-    def _answered(self, command_id: str | None, answer: Ack | Page | Pong | ChatError, now: float) -> None:
+    def _answered(self, command_id: str | None, answer: Acked | Page | Pong | ChatError, now: float) -> None:
         pending = self._commands.remove(command_id or "")
         if pending is None:
             return  # nobody waits for it any more, or it was answered twice
@@ -386,7 +389,7 @@ class ClientCore:
             if isinstance(pending.command, Leave | TokenRefresh):
                 # The server forgot the room with the connection, and the next connect carries the token.
                 self._commands.remove(pending.id)
-                self.events.append(Answered(pending.id, Ack(id=pending.id)))
+                self.events.append(Answered(pending.id, Acked(id=pending.id)))
 
     def _drop(self, name: str, error: ChatError | None) -> None:
         """Forget a room; what is pending in it fails."""

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from chatserver.client.frames import Noted, Opened, Page
-from chatserver.protocol import Ack, Connected, DisputeNow, Pong, Presence, ReceiptNow, TypingNow
+from chatserver.client.frames import Acked, Changed, Noted, Opened, Page
+from chatserver.protocol import Connected, DisputeNow, Pong, Presence, ReceiptNow, TypingNow
 from policies.errors import ChatError
 
 
@@ -63,7 +63,7 @@ class Answered:
     """The command ``id`` is done, or has failed for good. ``took_s``: since it was last sent."""
 
     id: str
-    answer: Ack | Page | Pong | ChatError
+    answer: Acked | Page | Pong | ChatError
     took_s: float = 0.0
 
 
@@ -74,7 +74,7 @@ class Observed:
     frame: "Beside"
 
 
-Beside = Presence | TypingNow | ReceiptNow | DisputeNow | Noted
+Beside = Presence | TypingNow | ReceiptNow | DisputeNow | Noted | Changed
 """What a room tells beside its entries."""
 
 CoreEvent = Online | Offline | Ended | TokenWanted | RoomOpened | RoomEnded | Readable | Answered | Observed

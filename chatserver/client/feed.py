@@ -70,6 +70,13 @@ class RoomFeed:
         elif entry.seq > tail and len(self._aside) < self._capacity:
             self._aside[entry.seq] = entry
 
+    def amend(self, entry: Entry) -> None:
+        """Take in that an entry has changed, where its reader has not taken it yet."""
+        if entry.seq in self._aside:
+            self._aside[entry.seq] = entry
+        elif self._position is not None and 0 <= (place := entry.seq - self._position - 1) < len(self._ready):
+            self._ready[place] = entry
+
     def take(self) -> Entry | None:
         """The next entry for the reader, or None when it has to wait."""
         if not self._ready:

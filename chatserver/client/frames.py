@@ -1,7 +1,7 @@
 """Frames as the client reads and writes them.
 
-A log must stay readable when a newer server adds kinds of entries, so here an entry's ``kind`` and its author's role
-are plain strings; frames of unknown type are passed over.
+A log must stay readable when a newer server adds kinds of entries or of findings, so here an entry's ``kind``, its
+author's role and the words of a flag are plain strings; frames of unknown type are passed over.
 """
 
 import logging
@@ -12,7 +12,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from chatserver.frame import Timestamp
 from chatserver.protocol import (
-    Ack,
     AvailableAction,
     Bye,
     Connected,
@@ -46,12 +45,47 @@ class Author(Frame):
     name: str
 
 
+class Cause(Frame):
+    """One thing that was found in a text, as ``protocol.WireCause``: what, where, how surely, and by which rule."""
+
+    kind: str
+    category: str
+    field: str
+    start: int
+    end: int
+    confidence: int
+    rule: str
+
+
+class Flag(Frame):
+    """What was found in an entry's texts, what was done about it (``mark``), and what staff said to that (``state``),
+    as ``protocol.WireFlag``. Its words are those of ``policies.flag`` that this version knows."""
+
+    mark: str
+    confidence: int
+    causes: list[Cause]
+    state: str
+    decided_by: str | None = None
+    decided_at: Timestamp | None = None
+
+
+class Notice(Frame):
+    """What became of a text that you wrote: ``mark`` is ``warned`` (shown, and both sides were reminded of the rules),
+    ``masked`` (parts of it are hidden from the other side) or ``withheld`` (the other side does not see it);
+    ``message`` says in a sentence which kind of part to say otherwise."""
+
+    mark: str
+    message: str
+
+
 class Entry(Frame):
     """One entry of a room's log, as this user sees it.
 
     ``seq`` counts 1, 2, 3 ... within the room, ``at`` is aware UTC. ``withheld``: the content is hidden from the other
-    party (and from you, when ``body`` is empty). ``erased``: its content was deleted. ``command_id``: on your own
-    entries, the id it was sent under.
+    party (and from you, when ``body`` is empty). ``released``: staff have said that everybody may see all of it.
+    ``whole``: texts of the body of which parts are masked there, by field, as they were written; for those who may
+    see them. ``flag``: what was found in it, for staff. ``erased``: its content was deleted. ``command_id``: on your
+    own entries, the id it was sent under.
     """
 
     seq: Annotated[int, Field(ge=1)]
@@ -60,14 +94,18 @@ class Entry(Frame):
     author: Author
     at: Timestamp
     body: dict[str, Any]
+    whole: dict[str, str] | None = None
     withheld: bool | None = None
+    released: bool | None = None
     erased: bool | None = None
+    flag: Flag | None = None
     command_id: str | None = None
 
     @property
     def text(self) -> str:
-        """The text of a message; empty for other kinds and for what may not be seen."""
-        text = self.body.get("text")
+        """The text of a message as everybody sees it; empty for other kinds and for what may not be seen."""
+        text = self.whole.get("text") if self.whole is not None and self.released else None
+        text = self.body.get("text") if text is None else text
         return text if isinstance(text, str) else ""
 
 
@@ -77,6 +115,27 @@ class Arrived(Frame):
     type: Literal["entry"]
     room: str
     entry: Entry
+
+
+class Changed(Frame):
+    """Staff have released or withheld an entry that was there before: the entry as it is now."""
+
+    type: Literal["entry.changed"]
+    room: str
+    entry: Entry
+
+
+class Acked(Frame):
+    """A command is done, as ``protocol.Ack``."""
+
+    type: Literal["ack"] = "ack"
+    id: str
+    room: str | None = None
+    seq: int | None = None
+    entry_id: str | None = None
+    at: Timestamp | None = None
+    duplicate: bool | None = None
+    notice: Notice | None = None
 
 
 class Noted(Frame):
@@ -118,9 +177,10 @@ Received = (
     Connected
     | Opened
     | Page
-    | Ack
+    | Acked
     | Pong
     | Arrived
+    | Changed
     | Presence
     | TypingNow
     | ReceiptNow

@@ -11,13 +11,12 @@ from chatserver.client.case import Case, Sent
 from chatserver.client.commands import Write
 from chatserver.client.errors import ClientClosed
 from chatserver.client.events import Beside
-from chatserver.client.frames import Entry, Opened, Page, command
+from chatserver.client.frames import Acked, Entry, Opened, Page, command
 from chatserver.client.joined_room import JoinedRoom
 from chatserver.client.runner import Runner
 from chatserver.client.stream import Stream
 from chatserver.client.web import Web
 from chatserver.protocol import (
-    Ack,
     AvailableAction,
     Cursor,
     Dispute,
@@ -312,9 +311,10 @@ class Room:
         """Send a command until its entry is acknowledged."""
         self._check()
         ack = (await self._runner.call(request)).answer
-        if not isinstance(ack, Ack) or ack.seq is None or ack.entry_id is None or ack.at is None:
+        if not isinstance(ack, Acked) or ack.seq is None or ack.entry_id is None or ack.at is None:
             raise ChatError("The server acknowledged a command without saying where its entry is.")
-        return Sent(ack.room or self.id, request.id, ack.seq, ack.entry_id, ack.at, ack.duplicate is True)
+        duplicate = ack.duplicate is True
+        return Sent(ack.room or self.id, request.id, ack.seq, ack.entry_id, ack.at, duplicate, ack.notice)
 
     def _take(self) -> Entry | None:
         entry = self._runner.core.take(self._state, self._runner.now())

@@ -17,9 +17,9 @@ from chatserver.client.backoff import full_jitter
 from chatserver.client.core import ClientCore, Link
 from chatserver.client.errors import ClientClosed, ConnectionEnded
 from chatserver.client.events import Answered, CoreEvent, Ended, Observed, Offline, Online, RoomEnded, TokenWanted
-from chatserver.client.frames import decode
+from chatserver.client.frames import Acked, decode
 from chatserver.client.joined_room import JoinedRoom
-from chatserver.protocol import Ack, ClientInfo, History, MessageSend, Ping
+from chatserver.protocol import ClientInfo, History, MessageSend, Ping
 from policies.errors import BadRequest, ChatError, Conflict, ErrorCode, NotFound, TokenExpired, TooLarge
 
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC).isoformat()
@@ -862,7 +862,7 @@ class AnyFaults(RuleBasedStateMachine):
         self.up.extend(self.line.sent())
         for event in self.line.events():
             if isinstance(event, Answered):
-                assert isinstance(event.answer, Ack)
+                assert isinstance(event.answer, Acked)
                 assert event.answer.seq is not None
                 self.acks.append((event.id, event.answer.seq))
 

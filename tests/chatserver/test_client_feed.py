@@ -35,6 +35,18 @@ def test_in_order_entries_pass_straight_through() -> None:
     assert (feed.position, feed.tail, feed.head, feed.missing) == (3, 3, 3, None)
 
 
+def test_a_changed_entry_takes_its_own_place_and_only_until_it_was_read() -> None:
+    feed = RoomFeed(0, 10)
+    for seq in (1, 2, 3, 5):
+        feed.offer(entry(seq))
+    assert feed.take() is not None
+    for seq in (1, 2, 5, 4, 6):  # read, ready, aside, missing, not there yet
+        feed.amend(entry(seq).model_copy(update={"withheld": True}))
+    feed.offer(entry(4))
+    rest = list(iter(feed.take, None))
+    assert [(one.seq, one.withheld) for one in rest] == [(2, True), (3, None), (4, None), (5, True)]
+
+
 def test_repeats_are_dropped() -> None:
     feed = RoomFeed(0, 10)
     for seq in (1, 1, 2, 1, 2):
