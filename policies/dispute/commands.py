@@ -12,6 +12,7 @@ from typing import Any
 
 from policies.entry import Author
 from policies.order import OrderEvent
+from policies.verdicts import Target
 from policies.vocabulary import CommandId, EvidenceKind, Outcome, Resolution, Role, Seq
 
 
@@ -162,6 +163,28 @@ class WithdrawEvidence(Asked):
 
 
 @dataclass(frozen=True, slots=True)
+class RuleOnMessage(Asked):
+    """Staff say of an entry of a party that everybody may see it, or that the other side must not.
+
+    ``target`` is the entry as it is now; the state does not know. Whoever carries the command out fills it in.
+    """
+
+    seq: Seq
+    reason: str = ""
+    target: Target | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseMessage(RuleOnMessage):
+    """Nothing was wrong with it: it counts from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedactMessage(RuleOnMessage):
+    """It must not be seen."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportEvent(Asked):
     """An event of the order, as the marketplace reported it."""
 
@@ -193,6 +216,8 @@ Command = (
     | Decide
     | AddEvidence
     | WithdrawEvidence
+    | ReleaseMessage
+    | RedactMessage
     | ReportEvent
     | Tick
 )

@@ -15,8 +15,9 @@ from policies.screening import Screening
 from policies.vocabulary import OrderEventType, Role
 
 _BY_SYSTEM: Final = (commands.LapseClaim, commands.ReportEvent, commands.Tick)
-_AFTER_CLOSING: Final = (commands.Reopen, commands.FileAppeal)
-"""These are refused by their own window, which says more than that the room is closed."""
+_AFTER_CLOSING: Final = (commands.Reopen, commands.FileAppeal, commands.ReleaseMessage, commands.RedactMessage)
+"""The first are refused by their own window, which says more than that the room is closed; what was said in it can
+be released and redacted ever after."""
 
 
 def decide(state: Dispute, command: Command, now: datetime, screening: Screening | None = None) -> list[Draft]:
@@ -71,6 +72,8 @@ _DECISIONS: Final[Mapping[type, Callable[[Plan, Any], None]]] = {
     commands.SendMessage: talking.send_message,
     commands.AddEvidence: talking.add_evidence,
     commands.WithdrawEvidence: talking.withdraw_evidence,
+    commands.ReleaseMessage: talking.release,
+    commands.RedactMessage: talking.redact,
     commands.MakeProposal: offers.make,
     commands.AcceptProposal: offers.accept,
     commands.RejectProposal: offers.reject,

@@ -24,10 +24,12 @@ from policies.dispute.reenact import command_of
 from policies.dispute.state import Dispute, Rule
 from policies.entry import Draft
 from policies.errors import ChatError
+from policies.flag import Flag, Mark
 from policies.instant import instant
 from policies.order import OrderFacts, OrderState, Seller
 from policies.room import SYSTEM
-from policies.vocabulary import CommandId, DisputeId, EntryKind, Role, Seq, Stage
+from policies.screening import Screening
+from policies.vocabulary import CommandId, DisputeId, EntryKind, Role, Seq, Stage, Visibility
 
 _SECOND_PERSON: Final = "second_person"
 _MILLISECOND: Final = timedelta(milliseconds=1)
@@ -226,7 +228,7 @@ def _act(course: _Course, entry: Fact, command: Command) -> None:
         # Assume that somebody would have been found: else all that follows would differ for this alone.
         state = replace(state, terms=state.terms.model_copy(update={"second_person_above": {}}))
     try:
-        drafts = decide(state, command, entry.at)
+        drafts = decide(state, command, entry.at, _withheld(entry))
     except ChatError as error:
         course.refused[entry.seq] = str(error.details.get("rule", error.code.value))
         return
@@ -234,6 +236,13 @@ def _act(course: _Course, entry: Fact, command: Command) -> None:
         seq = course.add(draft, entry.at)
         if draft.command_id == command.command_id and draft.author == command.author:
             course.places[entry.seq] = seq
+
+
+def _withheld(entry: Fact) -> Screening | None:
+    """What was withheld does not count, whichever rules found it."""
+    if entry.visibility is Visibility.ALL:
+        return None
+    return Screening(Flag(Mark.WITHHELD, 100, ()), entry.visibility)
 
 
 def _refusal(state: Dispute, command: Command, at: datetime) -> str | None:

@@ -46,7 +46,9 @@ def evolve(state: Dispute | None, entry: Fact) -> Dispute:
     except KeyError as missing:
         raise Unreplayable(f"entry {entry.seq} has lost its {missing}") from missing
     if resets_clock(entry.kind, entry.author.role, entry.visibility):
-        changed = _party_acted(changed, entry)
+        changed = _party_acted(changed, entry, entry.author.role)
+    elif entry.kind is EntryKind.MESSAGE_RELEASED and entry.body.get("counts"):
+        changed = _party_acted(changed, entry, Role(entry.body["side"]))
     return replace(changed, seq=entry.seq)
 
 
@@ -64,8 +66,7 @@ def replay(entries: Iterable[Fact]) -> Dispute:
     return state
 
 
-def _party_acted(state: Dispute, entry: Fact) -> Dispute:
-    side = entry.author.role
+def _party_acted(state: Dispute, entry: Fact, side: Role) -> Dispute:
     deadlines = state.deadlines
     silence = state.deadline(Rule.NO_UPDATE)
     if silence is not None and entry.at <= silence.due_at:  # what comes too late changes nothing, late worker or not
@@ -77,12 +78,12 @@ def _party_acted(state: Dispute, entry: Fact) -> Dispute:
         return replace(state, status=Status.WAITING_FOR_SELLER)
     if state.status is Status.WAITING_FOR_SELLER and side is Role.SELLER and state.attended_at is not None:
         return replace(state, status=Status.WAITING_FOR_BUYER)
-    return _appeal_answered(state, entry)
+    return _appeal_answered(state, entry, side)
 
 
-def _appeal_answered(state: Dispute, entry: Fact) -> Dispute:
+def _appeal_answered(state: Dispute, entry: Fact, side: Role) -> Dispute:
     appeal = state.appeal
-    if appeal is None or appeal.answered or not state.active or entry.author.role is appeal.side:
+    if appeal is None or appeal.answered or not state.active or side is appeal.side:
         return state
     if entry.kind is EntryKind.MESSAGE and not says_something(entry.body.get("text", "")):
         return state

@@ -20,6 +20,7 @@ from policies.dispute.commands import (
     MarkFulfilled,
     Recommend,
     RejectProposal,
+    ReleaseMessage,
     Reopen,
     ReportEvent,
     RequestEvidence,
@@ -29,8 +30,10 @@ from policies.dispute.commands import (
 )
 from policies.dispute.fact import Fact
 from policies.dispute.policy import Terms
+from policies.entry import Author
 from policies.instant import read_rfc3339
 from policies.order import OrderEvent
+from policies.verdicts import Target
 from policies.vocabulary import (
     CommandId,
     EntryKind,
@@ -40,6 +43,8 @@ from policies.vocabulary import (
     Resolution,
     Role,
     Seq,
+    UserId,
+    Visibility,
 )
 
 _CHARS: Final = 1_000_000
@@ -146,7 +151,27 @@ def _evidence(told: _Told) -> Command:
     return AddEvidence(*told.asked, body["evidence"], EvidenceKind(body["kind"]), body)
 
 
-_COMMANDS: Final[Mapping[EntryKind, Callable[[_Told], Command]]] = {
+def _release(told: _Told) -> Command | None:
+    """Only one that counts changes anything."""
+    if not told.body.get("counts"):
+        return None
+    author = Author(UserId(""), Role(told.body["side"]), "")
+    target = Target(
+        told.place("seq"),
+        EntryKind.MESSAGE,
+        author,
+        Visibility.WITHHELD,
+        None,
+        None,
+        masked=False,
+        speaks=True,
+        erased=False,
+    )
+    return ReleaseMessage(*told.asked, target.seq, told.body.get("reason", ""), target)
+
+
+_COMMANDS: Final[Mapping[EntryKind, Callable[[_Told], Command | None]]] = {
+    EntryKind.MESSAGE_RELEASED: _release,
     EntryKind.MESSAGE: _message,
     EntryKind.EVIDENCE_ADDED: _evidence,
     EntryKind.EVIDENCE_WITHDRAWN: lambda told: WithdrawEvidence(

@@ -94,6 +94,10 @@ def _said_by_staff(command: Command | OpenDispute) -> tuple[EntryKind | None, di
             return EntryKind.EVIDENCE_ADDED, {**command.body, "evidence": evidence, "kind": kind.value}
         case commands.WithdrawEvidence(evidence=evidence, reason=reason):
             return EntryKind.EVIDENCE_WITHDRAWN, {"evidence": evidence, "reason": reason or None}
+        case commands.ReleaseMessage(seq=seq, reason=reason):
+            return EntryKind.MESSAGE_RELEASED, {"seq": seq, "reason": reason or None}
+        case commands.RedactMessage(seq=seq, reason=reason):
+            return EntryKind.MESSAGE_REDACTED, {"seq": seq, "reason": reason or None}
         case commands.ReportEvent(event=event):
             return EntryKind.ORDER_UPDATED, {"event": event_body(event)}
         case _:  # the clock and lapsed claims write nothing under their own id

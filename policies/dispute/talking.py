@@ -4,12 +4,13 @@ from typing import Any, Final
 
 from policies.dispute import checks
 from policies.dispute.acts import is_real_act
-from policies.dispute.commands import AddEvidence, SendMessage, WithdrawEvidence
+from policies.dispute.commands import AddEvidence, RedactMessage, ReleaseMessage, SendMessage, WithdrawEvidence
 from policies.dispute.plan import Plan
 from policies.dispute.state import Dispute, Rule
 from policies.evidence import may_add
 from policies.plain import require_plain
 from policies.room import RoomFacts, decide_message
+from policies.verdicts import Effect, Verdict, announcement, judge
 from policies.vocabulary import PARTIES, EntryKind, RoomKind
 
 _CLOSING: Final = frozenset({Rule.ROOM_CLOSES, Rule.APPEAL_WINDOW, Rule.REOPEN_WINDOW})
@@ -57,6 +58,26 @@ def withdraw_evidence(plan: Plan, command: WithdrawEvidence) -> None:
     if reason := checks.optional_text(command.reason, plan.state.terms.note_chars, "reason"):
         body["reason"] = reason
     plan.write(command.author, command.command_id, EntryKind.EVIDENCE_WITHDRAWN, body)
+
+
+def release(plan: Plan, command: ReleaseMessage) -> None:
+    """What was withheld counts from now on as what it is: a false alarm costs nobody anything."""
+    target = command.target
+    effect = judge(Verdict.RELEASE, target, command.author.role, command.reason)
+    if target is None or effect is not Effect.SHOWN:
+        return
+    draft = announcement(Verdict.RELEASE, target, command.author, command.command_id, command.reason)
+    plan.add(draft)
+    if "counts" in draft.body:
+        plan.attended(target.author, "message", target.seq)
+
+
+def redact(plan: Plan, command: RedactMessage) -> None:
+    """Hidden from the other side. What it has set going stays: it was seen."""
+    target = command.target
+    effect = judge(Verdict.REDACT, target, command.author.role, command.reason)
+    if target is not None and effect is Effect.SHOWN:
+        plan.add(announcement(Verdict.REDACT, target, command.author, command.command_id, command.reason))
 
 
 def room_facts(state: Dispute) -> RoomFacts:

@@ -13,6 +13,7 @@ from policies.dispute.fact import Foreseen
 from policies.dispute.retries import same_command
 from policies.order import OrderEvent
 from policies.room import SYSTEM
+from policies.verdicts import Target
 from policies.vocabulary import (
     CommandId,
     EntryKind,
@@ -23,6 +24,7 @@ from policies.vocabulary import (
     Resolution,
     Role,
     Seq,
+    Visibility,
 )
 from tests.policies.dispute.story import AGENT, BUYER, FACTS, OPENED, SELLER, H, Story, opening
 
@@ -43,6 +45,12 @@ def played() -> Iterator[tuple[Command, Foreseen]]:
     story = Story()
     yield did(story, BUYER, ask.SendMessage, "Hello", Seq(1), evidence=("e1",))
     yield did(story, SELLER, ask.SendMessage, "Hello there")
+    known = Target(
+        Seq(2), EntryKind.MESSAGE, BUYER, Visibility.ALL, None, None, masked=False, speaks=True, erased=False
+    )
+    yield did(story, AGENT, ask.RedactMessage, known.seq, "Insulting", known)
+    redacted = replace(known, shown=Visibility.WITHHELD)
+    yield did(story, AGENT, ask.ReleaseMessage, known.seq, "Not that insulting", redacted)
     end = OPENED + 5 * H
     yield did(story, SELLER, ask.MakeProposal, Resolution.PARTIAL_REFUND, 500, "EUR", "Take it", end)
     yield did(story, BUYER, ask.RejectProposal, story.last.seq, "No")
@@ -74,6 +82,7 @@ def played() -> Iterator[tuple[Command, Foreseen]]:
 
 PLAYED = list(played())
 CHANGED: dict[str, Any] = {
+    "seq": Seq(1),
     "text": "Other",
     "reply_to": Seq(2),
     "resolution": Resolution.FULL_REFUND,
@@ -95,7 +104,7 @@ CHANGED: dict[str, Any] = {
     "body": {"caption": "whole"},
     "event": replace(EVENT, data={"carrier": "other"}),
 }
-NOT_SAID = {"max_chars", "take_over", "currency"}
+NOT_SAID = {"max_chars", "take_over", "currency", "target"}
 """Of a command, what is no part of its entry; nor is why an agent leaves, which is for the staff log."""
 
 
