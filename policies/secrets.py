@@ -1,28 +1,47 @@
 """Secrets that people write into a chat: numbers of cards, passwords, tokens, one-time codes; and how to mask them.
 
-Sources: ISO/IEC 7812-1 (numbers of cards, with their check digit), RFC 7519 (JWT); prefixes of tokens as their issuers
-publish them.
+Sources: ISO/IEC 7812-1 (numbers of cards, with their check digit) and the ranges that the schemes publish, RFC 7519
+(JWT); prefixes of tokens as their issuers publish them.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from ahocorasick_rs import AhoCorasick
 from pydantic import Field
 
 from policies.checksum import luhn
 from policies.part import Part
+from policies.secret_shapes import (
+    BRANDS,
+    CODE,
+    DIGITS,
+    FIELD_END,
+    HARD_TO_GUESS,
+    HINTS,
+    LONGEST_CARD,
+    MIXED,
+    MOST_GROUPS,
+    NO_PASSWORD_HERE,
+    NOT_THE_NEXT,
+    OF_A_CARD,
+    OTHER_NUMBER,
+    PASSWORD,
+    PRODUCT_KEY,
+    SEED,
+    SEPARATED,
+    SHORTEST_CARD,
+    SHORTEST_CODE,
+    SHORTEST_PASSWORD,
+    STRONG,
+    TALK,
+    TOKEN,
+    SecretKind,
+)
 
-
-class SecretKind(StrEnum):
-    """What kind of secret it is."""
-
-    CARD = "card"
-    PASSWORD = "password"  # noqa: S105
-    TOKEN = "token"  # noqa: S105
-    CODE = "code"
+__all__ = ["MASK", "Secret", "SecretKind", "SecretRules", "find_secrets", "mask"]
 
 
 class SecretRules(Part):
@@ -47,42 +66,37 @@ class Secret:
     end: int
 
 
-_CARD: Final = re.compile(r"(?<![\w-])[2-6](?:[ -]?\d){12,18}(?![\w-])")
-_PASSWORD: Final = re.compile(
-    r"(?:\b(?:password|passwort|passwd|passcode|pass|pwd|pw|contraseña|contrasena|clave|senha|mot de passe|mdp|parola|"
-    r"hasło|haslo|şifre|sifre|kata sandi|mật khẩu|mat khau)|пароль|كلمة السر|كلمة المرور|密码|密碼)"
-    r"\s?(?:is|es|ist|é|est|è|это|to|:|=|\uff1a|是|->){1,2}\s{0,3}(?P<secret>\S{3,64})",
-    re.IGNORECASE,
-)
-_TOKEN: Final = re.compile(
-    r"(?<![\w-])(?:eyJ[\w-]{8,500}\.[\w-]{8,2000}\.[\w-]{8,500}|(?:sk|pk|rk)_(?:live|test)_\w{16,128}|gh[pousr]_\w{30,100}|"
-    r"xox[abprs]-[\w-]{10,200}|AKIA[0-9A-Z]{16}|AIza[\w-]{35}|glpat-[\w-]{20}|sk-[\w-]{20,200})(?![\w-])"
-)
-_CODE: Final = re.compile(
-    r"(?:\b(?:otp|2fa|one[- ]time (?:code|password)|(?:verification|security|login|auth|authentication) code|"
-    r"sms code|código de verifica(?:ción|ção)|bestätigungscode|code de vérification|codice di verifica|"
-    r"kod weryfikacyjny|doğrulama kodu|kode otp|kode verifikasi|mã otp|mã xác minh)|код подтверждения|код из смс|"
-    r"رمز التحقق|验证码|驗證碼)\D{0,12}?(?P<secret>\d{3}[ -]?\d{3}|\d{4,8})(?!\d)",
-    re.IGNORECASE,
-)
 MASK: Final = "•"
+
+_KINDS: Final = tuple(kind for kind, hints in HINTS.items() for _ in hints)
+_SEARCH: Final = AhoCorasick([hint for hints in HINTS.values() for hint in hints])
 
 
 def find_secrets(text: str) -> tuple[Secret, ...]:
     """The secrets of a text, in order, not overlapping. A number of a card counts when its check digit is right."""
-    found = [
-        Secret(SecretKind.CARD, match.start(), match.end())
-        for match in _CARD.finditer(text)
-        if luhn(re.sub(r"\D", "", match.group()))
-    ]
-    found += [Secret(SecretKind.TOKEN, match.start(), match.end()) for match in _TOKEN.finditer(text)]
-    found += [Secret(SecretKind.PASSWORD, *match.span("secret")) for match in _PASSWORD.finditer(text)]
-    found += [Secret(SecretKind.CODE, *match.span("secret")) for match in _CODE.finditer(text)]
-    kept: list[Secret] = []
-    for secret in sorted(found, key=lambda secret: (secret.start, -secret.end)):
-        if not kept or secret.start >= kept[-1].end:
-            kept.append(secret)
-    return tuple(kept)
+    hinted = _hinted(text.lower())
+    long_number = len(text) > 12 and DIGITS.search(text)
+    if not hinted and not long_number:
+        return ()
+    found: list[Secret] = []
+    if long_number:
+        found += _cards(text)
+    if SecretKind.TOKEN in hinted:
+        found += [Secret(SecretKind.TOKEN, match.start(), match.end()) for match in TOKEN.finditer(text)]
+        found += [Secret(SecretKind.TOKEN, *match.span("secret")) for match in SEED.finditer(text)]
+    if SecretKind.PASSWORD in hinted:
+        found += _passwords(text)
+    if SecretKind.CODE in hinted:
+        found += _codes(text)
+    return _apart(found)
+
+
+def _hinted(text: str) -> set[SecretKind]:
+    """The kinds that there is any use in looking for."""
+    try:
+        return {_KINDS[index] for index, _, _ in _SEARCH.find_matches_as_indexes(text, overlapping=True)}
+    except UnicodeEncodeError:  # half of a surrogate pair, which is no character
+        return _hinted(text.encode("utf-8", "replace").decode())
 
 
 def mask(text: str, secrets: Sequence[Secret], kinds: frozenset[SecretKind] = frozenset(SecretKind)) -> str:
@@ -94,8 +108,94 @@ def mask(text: str, secrets: Sequence[Secret], kinds: frozenset[SecretKind] = fr
     for secret in secrets:
         if secret.kind not in kinds:
             continue
-        shown = 4 if secret.kind is SecretKind.CARD else 0
-        for place in range(secret.start, secret.end - shown):
-            if not chars[place].isspace():
+        digits = 0
+        for place in range(secret.end - 1, secret.start - 1, -1):
+            if secret.kind is SecretKind.CARD and digits < 4:
+                digits += chars[place].isdecimal()
+            elif not chars[place].isspace():
                 chars[place] = MASK
     return "".join(chars)
+
+
+def _apart(found: Sequence[Secret]) -> tuple[Secret, ...]:
+    """In order; of one that begins within another, what goes beyond it."""
+    kept: list[Secret] = []
+    end = 0
+    for secret in sorted(found, key=lambda secret: (secret.start, -secret.end)):
+        if secret.end > end:
+            kept.append(Secret(secret.kind, max(secret.start, end), secret.end))
+            end = secret.end
+    return tuple(kept)
+
+
+def _cards(text: str) -> Iterator[Secret]:
+    for run in DIGITS.finditer(text):
+        groups = [match.span() for match in SEPARATED.finditer(text, *run.span())]
+        first = 0
+        while first < len(groups):
+            last = _card(text, groups, first)
+            if last is not None:
+                start, end = groups[first][0], groups[last][1]
+                if not OTHER_NUMBER.search(text, max(0, start - 24), start):
+                    yield Secret(SecretKind.CARD, start, end)
+            first = first + 1 if last is None else last + 1
+
+
+def _card(text: str, groups: Sequence[tuple[int, int]], first: int) -> int | None:
+    """The last of the groups of digits that make up the longest number of a card beginning with the first of them."""
+    start = groups[first][0]
+    if start and (text[start - 1].isalnum() or text[start - 1] in "-_"):
+        return None
+    ends: list[tuple[int, int, str]] = []
+    digits = ""
+    for place in range(first, min(first + MOST_GROUPS, len(groups))):
+        digits += text[slice(*groups[place])]
+        if len(digits) > LONGEST_CARD:
+            break
+        end = groups[place][1]
+        if len(digits) >= SHORTEST_CARD and not (text[end : end + 1].isalnum() or text[end : end + 1] in ("-", "_")):
+            ends.append((place, len(digits), digits))
+    for place, size, written in reversed(ends):
+        number = written if written.isascii() else "".join(str(int(digit)) for digit in written)
+        if any(size in sizes and begins.match(number) for begins, sizes in BRANDS) and luhn(number):
+            return place
+    return None
+
+
+def _passwords(text: str) -> Iterator[Secret]:
+    for match in PASSWORD.finditer(text):
+        if _is_password(text, match):
+            yield Secret(SecretKind.PASSWORD, *match.span("secret"))
+
+
+def _is_password(text: str, match: re.Match[str]) -> bool:
+    """Whether what stands after the word is one: people also talk about passwords, and play with battle passes."""
+    written, link, short = match["secret"], match["link"].strip(), match["short"]
+    value = written.rstrip(".,;:!?)]}'\"").lstrip("('\"[{")
+    if len(value) < SHORTEST_PASSWORD or MASK in written or NOT_THE_NEXT.match(value) or value.lower() in TALK:
+        return False
+    if short and NO_PASSWORD_HERE.search(text, max(0, match.start() - 16), match.start()):
+        return False
+    if short and short.lower() == "clave" and PRODUCT_KEY.fullmatch(written):
+        return False
+    if link[-1:] and link[-1] in STRONG:
+        return bool(HARD_TO_GUESS.search(value) or FIELD_END.match(text, match.end()))
+    if short and not link:
+        return (
+            len(value) > SHORTEST_PASSWORD
+            and value.isascii()
+            and not value.isdecimal()
+            and MIXED.search(value) is not None
+        )
+    return MIXED.search(value) is not None
+
+
+def _codes(text: str) -> Iterator[Secret]:
+    for match in CODE.finditer(text):
+        group = match.lastgroup or "secret"
+        digits = sum(char.isdecimal() for char in match[group])
+        if group == "secret" and digits == SHORTEST_CODE and not OF_A_CARD.search(match["name"]):
+            continue
+        if group == "before" and digits == SHORTEST_CODE:
+            continue
+        yield Secret(SecretKind.CODE, *match.span(group))
