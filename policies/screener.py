@@ -6,17 +6,17 @@ not be shown is withheld as a whole. Of any other text (an offer's note, a capti
 are masked instead, since what it stands beside has to be seen. Only what parties write is screened.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from policies.conduct import Concern, ConductRules, Misconduct, Said, conduct
-from policies.contact import Action, Detector, Finding, OrderContext
+from policies.contact import Action, Category, Detector, Finding, OrderContext
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.order import OrderFacts
 from policies.screening import Screening
-from policies.secrets import MASK, SecretKind, SecretRules, find_secrets, mask
+from policies.secrets import MASK, Secret, SecretKind, SecretRules, find_secrets, mask
 from policies.vocabulary import OrderCategory, Visibility
 
 WINDOW_MESSAGES: Final = 8
@@ -27,10 +27,11 @@ WINDOW: Final = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What is known of a sender in a room: their latest messages, oldest first, and whether one was flagged lately."""
+    """What is known of a sender in a room: their latest messages, oldest first, and for what they were reminded of the
+    rules a short time ago."""
 
     said: Sequence[Said] = ()
-    warned: bool = False
+    reminded: frozenset[CauseKind] = frozenset()
 
 
 class Screener:
@@ -50,7 +51,7 @@ class Screener:
     def message(self, text: str, earlier: Earlier, order: OrderContext, now: datetime) -> Screening | None:
         """Screen a message; None when nothing was found."""
         context = [said.text for said in earlier.said[-WINDOW_MESSAGES:] if now - said.at <= WINDOW]
-        verdict = self._detector.check(text, context, order, earlier.warned)
+        verdict = self._detector.check(text, context, order, CauseKind.CONTACT in earlier.reminded)
         concerns = conduct(text, earlier.said, now, self._conduct)
         secrets = find_secrets(text)
         if not (verdict.findings or concerns or secrets):
@@ -58,7 +59,7 @@ class Screener:
         found = self._found("text", verdict.findings, verdict.action, concerns)
         hidden = Action.WITHHOLD in (verdict.action, *(concern.action for concern in concerns))
         kinds = self._secrets.kinds(hand_over=order.category == OrderCategory.ACCOUNT)
-        masked = [secret for secret in secrets if secret.kind in kinds]
+        masked = _to_mask(secrets, kinds, verdict.findings)
         found.causes += [_secret(each.kind, "text", each.start, each.end) for each in masked]
         if masked:
             found.mark(Mark.MASKED)
@@ -66,29 +67,75 @@ class Screener:
             found.mark(Mark.WITHHELD)
         visibility = Visibility.WITHHELD if hidden else Visibility.ALL
         shown = mask(text, masked, kinds)
-        return found.screening(visibility, {"text": text}, {"text": shown}, reminds=not earlier.warned)
+        return found.screening(visibility, {"text": text}, {"text": shown}, earlier.reminded)
 
     def texts(self, texts: Mapping[str, str], order: OrderContext, now: datetime) -> Screening | None:
         """Screen texts that are no messages, by field; None when nothing was found in any of them."""
-        kinds = self._secrets.kinds(hand_over=order.category == OrderCategory.ACCOUNT)
         all_found = _Found()
         shown: dict[str, str] = {}
         for name, text in texts.items():
-            verdict = self._detector.check(text, (), order)
-            concerns = [
-                each for each in conduct(text, (), now, self._conduct) if each.kind is not Misconduct.LONG_PASTE
-            ]
-            masked = [secret for secret in find_secrets(text) if secret.kind in kinds]
-            found = self._found(name, verdict.findings, verdict.action, concerns)
-            found.causes += [_secret(each.kind, name, each.start, each.end) for each in masked]
-            hidden = [(each.start, each.end) for each in concerns if each.action is Action.WITHHOLD]
-            if verdict.action is Action.WITHHOLD:
-                hidden += [(each.start, each.end) for each in verdict.findings if self._counts(each)]
-            shown[name] = covered(mask(text, masked, kinds), hidden)
-            if masked or hidden:
-                found.mark(Mark.MASKED)
+            found, shown[name] = self._read(name, text, order, now)
             all_found.add(found)
         return all_found.screening(Visibility.ALL, texts, shown)
+
+    def evidence(
+        self, texts: Mapping[str, str], filename: str, codes: Sequence[str], order: OrderContext, now: datetime
+    ) -> Screening | None:
+        """Screen a piece of evidence; None when nothing was found.
+
+        Where a picture shows a code that leads elsewhere, nothing of the entry is shown: nobody can mask the picture.
+
+        Args:
+            texts: as for ``texts``; ``filename`` among them is the name under which it is given out.
+            filename: the name as it was announced, in which what was found tells of the other one too.
+            codes: what its QR and bar codes hold.
+        """
+        all_found = _Found()
+        shown: dict[str, str] = {}
+        for name, text in texts.items():
+            if name != "filename":
+                found, shown[name] = self._read(name, text, order, now)
+                all_found.add(found)
+        if "filename" in texts:
+            found, shown["filename"] = self._read_filename(filename, texts["filename"], order, now)
+            all_found.add(found)
+        hidden = False
+        for code in codes:
+            verdict = self._detector.check(code, (), order)
+            found = self._found("code", verdict.findings, verdict.action, ())
+            # There is no text that the places could be places in.
+            found.causes = [replace(cause, start=0, end=0) for cause in found.causes]
+            all_found.add(found)
+            hidden = hidden or verdict.action is Action.WITHHOLD
+        if hidden:
+            all_found.mark(Mark.WITHHELD)
+        return all_found.screening(Visibility.WITHHELD if hidden else Visibility.ALL, texts, shown)
+
+    def _read(self, name: str, text: str, order: OrderContext, now: datetime) -> "tuple[_Found, str]":
+        """What was found in a text that is no message, and what is shown of it."""
+        verdict = self._detector.check(text, (), order)
+        concerns = [each for each in conduct(text, (), now, self._conduct) if each.kind is not Misconduct.LONG_PASTE]
+        kinds = self._secrets.kinds(hand_over=order.category == OrderCategory.ACCOUNT)
+        masked = _to_mask(find_secrets(text), kinds, verdict.findings)
+        found = self._found(name, verdict.findings, verdict.action, concerns)
+        found.causes += [_secret(each.kind, name, each.start, each.end) for each in masked]
+        hidden = [(each.start, each.end) for each in concerns if each.action is Action.WITHHOLD]
+        if verdict.action is Action.WITHHOLD:
+            hidden += [(each.start, each.end) for each in verdict.findings if self._counts(each)]
+        if masked or hidden:
+            found.mark(Mark.MASKED)
+        return found, covered(mask(text, masked, kinds), hidden)
+
+    def _read_filename(self, announced: str, shown: str, order: OrderContext, now: datetime) -> "tuple[_Found, str]":
+        """The same for the name of a file, which is masked as a whole but for its extension, or not at all: pictures of
+        a chat are named after where it was, which is nothing to remind anybody of."""
+        stem = announced.rpartition(".")[0]
+        found, read = self._read("filename", stem.replace("_", " "), order, now)
+        if read == stem.replace("_", " "):
+            return _Found(), shown
+        found.causes = [replace(cause, start=0, end=0) for cause in found.causes]
+        stem, dot, extension = shown.rpartition(".")
+        return found, covered(stem, [(0, 0)]) + dot + extension
 
     def name_is_fit(self, name: str) -> bool:
         """Whether a display name may be shown: it does not hold contact details or insults that would be hidden."""
@@ -145,13 +192,17 @@ class _Found:
         self.mark(other._mark)
 
     def screening(
-        self, visibility: Visibility, written: Mapping[str, str], shown: Mapping[str, str], *, reminds: bool = True
+        self,
+        visibility: Visibility,
+        written: Mapping[str, str],
+        shown: Mapping[str, str],
+        reminded: frozenset[CauseKind] = frozenset(),
     ) -> Screening | None:
         if not self.causes:
             return None
         changed = {name: text for name, text in shown.items() if text != written[name]}
         flag = Flag(self._mark, max(cause.confidence for cause in self.causes), tuple(self.causes))
-        return Screening(flag, visibility, changed, {name: written[name] for name in changed}, reminds)
+        return Screening(flag, visibility, changed, {name: written[name] for name in changed}, reminded)
 
 
 def context_of(order: OrderFacts) -> OrderContext:
@@ -174,6 +225,17 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _strings(item)
+
+
+def _to_mask(secrets: Iterable[Secret], kinds: Collection[SecretKind], findings: Iterable[Finding]) -> list[Secret]:
+    """The secrets that are masked. What was taken for a telephone number is no card, whatever its check digit says."""
+    phones = [(each.start, each.end) for each in findings if each.category is Category.PHONE]
+    return [
+        each
+        for each in secrets
+        if each.kind in kinds
+        and not (each.kind is SecretKind.CARD and any(start < each.end and each.start < end for start, end in phones))
+    ]
 
 
 def covered(text: str, spans: Iterable[tuple[int, int]]) -> str:

@@ -43,14 +43,14 @@ class Screening:
         visibility: of the entry.
         shown: texts that are not shown as they were written, by field, with the parts masked.
         whole: the same as they were written.
-        reminds: whether both sides are reminded of the rules; not again so shortly after they were.
+        reminded: of what both sides were reminded a short time ago; they are not again.
     """
 
     flag: Flag
     visibility: Visibility = Visibility.ALL
     shown: Mapping[str, str] = field(default_factory=dict)
     whole: Mapping[str, str] = field(default_factory=dict)
-    reminds: bool = True
+    reminded: frozenset[CauseKind] = frozenset()
 
     def applied(self, draft: Draft) -> Draft:
         """The draft as it is to be written."""
@@ -61,10 +61,10 @@ class Screening:
 
     def reminder(self, seq: Seq) -> Draft | None:
         """What reminds both sides after the entry ``seq``, if anything does."""
-        if not self.reminds or self.flag.mark is Mark.NOTED:
+        if self.flag.mark is Mark.NOTED:
             return None
         kinds = {cause.kind for cause in self.flag.causes}
-        kind = next((kind for kind in _REMINDERS if kind in kinds), None)
+        kind = next((kind for kind in _REMINDERS if kind in kinds - self.reminded), None)
         if kind is None:
             return None
         body: dict[str, Any] = {"notice": kind.value, "about": seq, "text": _REMINDERS[kind]}
@@ -73,7 +73,8 @@ class Screening:
 
 def for_author(flag: Flag) -> str:
     """What the author of a flagged text is told: which kind of part to say otherwise, never which words showed it."""
-    surest = sorted(flag.causes, key=lambda cause: -cause.confidence)
+    masked = flag.mark is Mark.MASKED  # a secret is a reason to mask, and for nothing else
+    surest = sorted(flag.causes, key=lambda cause: ((cause.kind is CauseKind.SECRET) is not masked, -cause.confidence))
     kinds = list(dict.fromkeys(_SAID[cause.category] for cause in surest))[:2]
     what = " and ".join(kinds)
     if flag.mark is Mark.WITHHELD:

@@ -161,13 +161,15 @@ def encode_screening(screening: Screening) -> list[Any]:
         for each in flag.causes
     ]
     visibility, shown, whole = screening.visibility.value, screening.shown, screening.whole
-    return [flag.mark.value, flag.confidence, causes, visibility, dict(shown), dict(whole), screening.reminds]
+    return [flag.mark.value, flag.confidence, causes, visibility, dict(shown), dict(whole), sorted(screening.reminded)]
 
 
 def decode_screening(fields: list[Any]) -> Screening:
-    mark, confidence, causes, visibility, shown, whole, reminds = fields
+    mark, confidence, causes, visibility, shown, whole, reminded = fields
     found = tuple(Cause(CauseKind(kind), *others) for kind, *others in causes)
-    return Screening(Flag(Mark(mark), confidence, found), Visibility(visibility), shown, whole, reminds)
+    return Screening(
+        Flag(Mark(mark), confidence, found), Visibility(visibility), shown, whole, frozenset(map(CauseKind, reminded))
+    )
 
 
 def _write_answer(outcome: Written | ChatError) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from chatserver.hub.publication import Publication
 from policies.conduct import Said
-from policies.flag import Mark
+from policies.flag import CauseKind, Mark
 from policies.instant import read_rfc3339
 from policies.screener import WINDOW, Earlier
 from policies.vocabulary import EntryKind, Seq
@@ -25,11 +25,11 @@ _FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.WITHHELD.value})
 
 
 class _Sender:
-    __slots__ = ("flagged_at", "said")
+    __slots__ = ("reminded_at", "said")
 
     def __init__(self, remembered: int) -> None:
         self.said: deque[tuple[str, Said]] = deque(maxlen=remembered)  # with the command id
-        self.flagged_at: datetime | None = None
+        self.reminded_at: dict[CauseKind, datetime] = {}
 
 
 class Senders:
@@ -72,8 +72,8 @@ class Senders:
         sender = self._of.get(user)
         if sender is None:
             return _NOTHING
-        warned = sender.flagged_at is not None and now - sender.flagged_at <= WINDOW
-        return Earlier([said for known, said in sender.said if known != command_id], warned)
+        reminded = frozenset(kind for kind, at in sender.reminded_at.items() if now - at <= WINDOW)
+        return Earlier([said for known, said in sender.said if known != command_id], reminded)
 
     def _read(self) -> None:
         while self._unread:
@@ -83,7 +83,7 @@ class Senders:
             self._seq = Seq(publication.seq)
             sender = self._sender(publication.author_id)
             if publication.mark in _FLAGGED:
-                sender.flagged_at = read_rfc3339(publication.at)
+                _remember(sender, publication)
             if all(publication.command_id != known for known, _ in sender.said):
                 text = publication.body().get("text", "")
                 sender.said.append((publication.command_id, Said(read_rfc3339(publication.at), text[-CHARS:])))
@@ -93,6 +93,15 @@ class Senders:
         if sender is None:
             sender = self._of[user] = _Sender(self._remembered)
         return sender
+
+
+def _remember(sender: _Sender, publication: Publication) -> None:
+    """A flagged message is followed by a reminder, unless there was one of its kind within the time."""
+    at = read_rfc3339(publication.at)
+    for cause in publication.entry().get("flag", {}).get("causes", ()):
+        kind = CauseKind(cause["kind"])
+        if kind not in sender.reminded_at or at - sender.reminded_at[kind] > WINDOW:
+            sender.reminded_at[kind] = at
 
 
 _NOTHING: Final = Earlier()

@@ -38,6 +38,7 @@ def made(contact: ContactRules | None = None, conduct: ConductRules | None = Non
 
 
 SCREENER = made()
+REMINDED = Earlier(reminded=frozenset({CauseKind.CONTACT}))
 
 
 def message(text: str, earlier: Earlier | None = None, order: OrderContext = ANY) -> Screening:
@@ -81,12 +82,13 @@ def test_a_reminder_follows_the_entry_it_is_about() -> None:
 
 
 def test_nobody_is_reminded_twice_within_minutes() -> None:
-    assert message(NUMBER, Earlier(warned=True)).reminder(Seq(7)) is None
+    assert message(NUMBER, REMINDED).reminder(Seq(7)) is None
+    assert message(NUMBER, Earlier(reminded=frozenset({CauseKind.CONDUCT}))).reminder(Seq(7)) is not None
 
 
 def test_who_was_reminded_is_suspected_sooner() -> None:
     text = "what's your insta?"
-    first, again = message(text), message(text, Earlier(warned=True))
+    first, again = message(text), message(text, REMINDED)
     assert again.flag.confidence > first.flag.confidence
 
 
@@ -182,6 +184,18 @@ def test_masking_keeps_length_and_spaces() -> None:
 @pytest.mark.parametrize(("name", "fit"), [("Bo", True), ("Märta K.", True), ("", True), ("wa +4915112345678", False)])
 def test_names_hold_no_contact_details(name: str, fit: bool) -> None:
     assert SCREENER.name_is_fit(name) is fit
+
+
+def test_a_telephone_number_is_no_card_whatever_its_check_digit_says() -> None:
+    text = "write me on whatsapp +4915112345678"
+    assert {cause.kind for cause in message(text).flag.causes} == {CauseKind.CONTACT}
+    assert message(text).whole == {}
+
+
+def test_the_author_is_told_what_the_mark_is_for() -> None:
+    told = for_author(message(f"{NUMBER} {CARD}").flag)
+    assert "telephone number" in told
+    assert "card" not in told
 
 
 @pytest.mark.parametrize("mark", [Mark.WARNED, Mark.MASKED, Mark.WITHHELD])

@@ -1,6 +1,6 @@
 """Passing messages to the process that writes their room."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,9 +50,9 @@ def submission(answers: list[Written | ChatError], text: str = "hello", command_
     return Submission(ROOM, UserId("bea"), "Bea", None, CommandId(command_id), text, reply_to, answers.append)
 
 
-def published(text: str = "hello", command_id: str = "c1", **more: Any) -> Publication:
+def published(text: str = "hello", command_id: str = "c1", more: Mapping[str, Any] | None = None) -> Publication:
     author = Author(UserId("bea"), Role.BUYER, "Bea")
-    draft = Draft(author, CommandId(command_id), EntryKind.MESSAGE, {"text": text, **more})
+    draft = Draft(author, CommandId(command_id), EntryKind.MESSAGE, {"text": text, **(more or {})})
     (entry,) = link(ROOM, genesis(ROOM), [draft], NOW, lambda: bytes(16))
     return Publication.of(entry)
 
@@ -195,7 +195,7 @@ FOUND = Screening(
     Visibility.WITHHELD,
     {"text": "••••• card"},
     {"text": "hello card"},
-    reminds=False,
+    reminded=frozenset({CauseKind.CONDUCT}),
 )
 
 
@@ -209,7 +209,7 @@ def test_what_was_found_in_a_message_goes_with_it(ours: Process, writer: Process
     writer.relay.on_message(message)
     [passed] = writer.written_here
     assert (passed.screening, passed.evidence) == (FOUND, evidence)
-    ours.relay.on_published(published(**({"evidence": list(evidence)} if evidence else {})))
+    ours.relay.on_published(published(more={"evidence": list(evidence)} if evidence else {}))
     [answer] = answers
     assert isinstance(answer, Written)
     assert answer.notice == ("withheld", for_author(FOUND.flag))

@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 from chatserver.hub.publication import Publication
 from chatserver.hub.senders import CHARS, ENTRIES, Senders
 from policies.entry import Author, Draft, Entry
-from policies.flag import Flag, Mark
+from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.vocabulary import CommandId, EntryKind, Role, RoomId, UserId
-from storage.chain import genesis, link
+from storage.chain import genesis, head_of, link
 from tests.storage.making import NOW, salts
 
 ROOM = RoomId("order-1")
+BO = Author(UserId("bo"), Role.BUYER, "")
+NONE: frozenset[CauseKind] = frozenset()
 
 
 def written(*said: tuple[str, str], at: datetime = NOW, flag: Flag | None = None) -> list[Publication]:
@@ -65,13 +67,35 @@ def test_it_keeps_no_more_than_it_was_told_to() -> None:
     assert len(texts(senders)[-1]) == CHARS
 
 
-def test_who_was_flagged_is_so_for_ten_minutes() -> None:
-    for mark, expected in ((Mark.WITHHELD, True), (Mark.WARNED, True), (Mark.MASKED, False), (Mark.NOTED, False)):
+CAUSE = Cause(CauseKind.CONTACT, "phone", "text", 0, 3, 90, "phone.number")
+CONTACT = frozenset({CauseKind.CONTACT})
+
+
+def reminded(senders: Senders, now: datetime, user: str = "bo") -> frozenset[CauseKind]:
+    return senders.earlier(user, "new", now).reminded
+
+
+def test_who_was_reminded_is_so_for_ten_minutes() -> None:
+    for mark, expected in ((Mark.WITHHELD, CONTACT), (Mark.WARNED, CONTACT), (Mark.MASKED, NONE), (Mark.NOTED, NONE)):
         senders = Senders(8)
-        senders.offer(written(("bo", "one"), flag=Flag(mark, 90, ())))
-        for later, flagged in ((timedelta(minutes=10), expected), (timedelta(minutes=10, milliseconds=1), False)):
-            assert senders.earlier("bo", "new", NOW + later).warned is flagged
-        assert not senders.earlier("sue", "new", NOW).warned
+        senders.offer(written(("bo", "one"), flag=Flag(mark, 90, (CAUSE,))))
+        assert reminded(senders, NOW + timedelta(minutes=10)) == expected
+        assert reminded(senders, NOW + timedelta(minutes=10, milliseconds=1)) == NONE
+        assert reminded(senders, NOW, "sue") == NONE
+
+
+def test_who_goes_on_is_reminded_again_after_ten_minutes() -> None:
+    flag = Flag(Mark.WARNED, 90, (CAUSE,))
+    drafts = [Draft(BO, CommandId(f"{number}"), EntryKind.MESSAGE, {"text": "t"}, flag=flag) for number in range(3)]
+    entries: list[Entry] = []
+    senders = Senders(8)
+    for minutes, draft in zip((0, 6, 12), drafts, strict=True):
+        head = head_of(entries[-1]) if entries else genesis(ROOM)
+        entries += link(ROOM, head, [draft], NOW + timedelta(minutes=minutes), salts())
+        senders.offer([Publication.of(entries[-1])])
+        assert reminded(senders, entries[-1].at) == CONTACT
+    assert reminded(senders, NOW + timedelta(minutes=22)) == CONTACT  # since the third
+    assert reminded(senders, NOW + timedelta(minutes=23)) == NONE
 
 
 def test_other_entries_are_passed_over() -> None:

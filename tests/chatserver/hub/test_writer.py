@@ -375,7 +375,7 @@ async def test_what_was_found_stands_with_the_entry_and_both_are_reminded(proces
 
 
 async def test_a_masked_text_is_kept_beside_the_entry(process: Process) -> None:
-    await process.send("pin 1234", screening=replace(MASKED, reminds=False))
+    await process.send("pin 1234", screening=replace(MASKED, reminded=frozenset({CauseKind.CONTACT})))
     [entry] = await entries(process)  # its digest is checked too
     assert entry.body["text"] == "pin ••••"
     assert (entry.whole is not None and entry.whole.texts, entry.written) == (
