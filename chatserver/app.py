@@ -30,6 +30,7 @@ from chatserver.observers import CommitMetrics, DeskMetrics
 from chatserver.policy_file import load_policy
 from chatserver.protocol import PATH
 from chatserver.salts import Salts
+from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from chatserver.webhooks.setup import webhook_desk
@@ -106,6 +107,7 @@ class _Parts:
         self.policy = load_policy(settings.policy_file)
         self.detector = Detector(self.policy.contact)
         self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
+        self.screening = TextScreening(lambda: self.screener, self.clock)
         self.orders = Orders(self.database, self.log, self.rooms, self.salts)
         self.disputes = Disputes(self.database, self.log)
         self.claims = Claims(self.database)
@@ -165,6 +167,7 @@ class _Parts:
             custody=self.office.custody,
             objects=self.office.store,
             holds=self.office.holds,
+            screening=self.screening,
         )
 
     @asynccontextmanager

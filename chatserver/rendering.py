@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from policies.entry import Entry
-from policies.flag import Flag
+from policies.flag import Flag, Mark
 from policies.instant import rfc3339
+from policies.screening import for_author as told_to_author
 from policies.vocabulary import STAFF, Role, UserId
 
 FULL_VIEW: Final = STAFF | {Role.SYSTEM}
@@ -104,3 +105,15 @@ def flag_view(flag: Flag) -> dict[str, Any]:
     if flag.decided_by is not None and flag.decided_at is not None:
         view |= {"decided_by": flag.decided_by, "decided_at": rfc3339(flag.decided_at)}
     return view
+
+
+def notice_of(flag: Flag | None) -> tuple[str, str] | None:
+    """What became of a flagged text, and a sentence for its author; None where they need not know."""
+    if flag is None or flag.mark is Mark.NOTED:
+        return None
+    return flag.mark.value, told_to_author(flag)
+
+
+def notice_view(notice: tuple[str, str]) -> dict[str, str]:
+    """The same as ``protocol.AckNotice``, ready for JSON."""
+    return dict(zip(("mark", "message"), notice, strict=True))

@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
 
 from chatserver.clock import Clock
 from chatserver.disputes.ledger import Ledger, StillHeld
-from policies.dispute.commands import Command, LapseClaim, ReportEvent, Tick
+from policies.dispute.commands import Command, LapseClaim, ReportEvent, RuleOnMessage, Tick
 from policies.dispute.decide import decide
 from policies.dispute.opening import OpenDispute, open_dispute
 from policies.dispute.policy import Policy
@@ -23,15 +23,18 @@ from policies.dispute.retries import same_command
 from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
 from policies.errors import ChatError, Conflict, NotFound, Unavailable
+from policies.flag import FlagState
 from policies.instant import instant
 from policies.order import CHARGEBACKS, OrderEvent
 from policies.room import SYSTEM, dispute_room
 from policies.screening import Screening
-from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution, SettlementStatus
+from policies.verdicts import SHOWN, target_of
+from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution, SettlementStatus, Visibility
 from storage.chain import KEY_SEPARATOR, genesis, link
 from storage.disputes import Current
 from storage.errors import AppendLost, CommandTaken
 from storage.orders import Order
+from storage.room_log import Ruling
 
 ATTEMPTS: Final = 50
 """How often a command may lose against others of the same dispute before it is told to come back."""
@@ -61,11 +64,13 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The dispute. ``entries`` are its first ones; none when it is a ``duplicate``: it was open already."""
+    """The dispute. ``entries`` are its first ones; none when it is a ``duplicate``: it was open already. ``first`` is
+    the one that opened it, now or before."""
 
     dispute: Dispute
     entries: tuple[Entry, ...]
     duplicate: bool
+    first: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,7 @@ class Desk:
                 self._observer.overtaken()
                 continue
             await self._tell(entries)
-            return Opened(opened, entries, duplicate=False)
+            return Opened(opened, entries, duplicate=False, first=entries[0])
         raise _busy()
 
     async def _report_pending(self, order: Order) -> None:
@@ -229,7 +234,7 @@ class Desk:
         if first is None or not same_command(command, first):
             details = {"dispute": command.dispute}
             raise Conflict("This key was used to open a dispute that says something else.", details=details)
-        return Opened(current.dispute, (), duplicate=True)
+        return Opened(current.dispute, (), duplicate=True, first=first)
 
     async def _write_opening(
         self, order: Order, command: OpenDispute, screening: Screening | None
@@ -269,6 +274,10 @@ class Desk:
 
     async def _attempt(self, current: Current, command: Command, screening: Screening | None) -> Ran:
         now = max(instant(self._clock.now()), current.head.at)  # the time that the entries will have
+        read: Entry | None = None
+        if isinstance(command, RuleOnMessage):
+            read = await self._ledger.log.read(current.dispute.room, command.seq)
+            command = replace(command, target=None if read is None else target_of(read))
         try:
             drafts = decide(current.dispute, command, now, screening)
         except ChatError:
@@ -287,7 +296,10 @@ class Desk:
         entries = tuple(link(current.dispute.room, current.head, drafts, now, self._salt))
         try:
             state = await self._ledger.write(
-                current, entries, lapsed_at=now if isinstance(command, LapseClaim) else None
+                current,
+                entries,
+                lapsed_at=now if isinstance(command, LapseClaim) else None,
+                ruled=None if read is None else (read, _ruling(entries)),
             )
         except StillHeld:
             return Ran((), current.dispute, duplicate=False, first=None)
@@ -387,6 +399,14 @@ def keyed_id(order: OrderId, buyer: Author, key: str) -> DisputeId:
     """The id of the dispute that a buyer opens about an order under an Idempotency-Key."""
     named = f"{order}{KEY_SEPARATOR}{buyer.id}{KEY_SEPARATOR}{key}"
     return DisputeId(hashlib.sha256(named.encode()).hexdigest()[:DISPUTE_ID_CHARS])
+
+
+def _ruling(entries: Sequence[Entry]) -> Ruling:
+    """What entries say of an earlier one."""
+    said = next(each for each in entries if each.kind in SHOWN)
+    shown = SHOWN[said.kind]
+    state = FlagState.RELEASED if shown is Visibility.ALL else FlagState.CONFIRMED
+    return Ruling(shown, state, said.author.id, said.at)
 
 
 def _is_of(entry: Entry, command: Command) -> bool:

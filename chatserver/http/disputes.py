@@ -18,12 +18,16 @@ from chatserver.http.gate import caller, guarded_route
 from chatserver.http.problems import described
 from chatserver.http.reading import Reader, record_read, record_reads, role_in_dispute
 from chatserver.http.services import Services
-from chatserver.rendering import FULL_VIEW
+from chatserver.protocol import AckNotice
+from chatserver.rendering import FULL_VIEW, notice_of, notice_view
+from policies.contact import OrderContext
 from policies.dispute import state
 from policies.entry import Author
 from policies.errors import BadRequest, ErrorCode, Forbidden, NotFound
 from policies.identifiers import ID_CHARS
 from policies.room import order_room, role_in_room
+from policies.screener import context_of
+from policies.screening import Screening
 from policies.vocabulary import (
     ApiScope,
     DisputeId,
@@ -77,6 +81,13 @@ class DisputeRead(Dispute):
     """A dispute as its reader sees it, with what this reader may do now."""
 
     available_actions: list[AvailableAction]
+
+
+class OpenedDispute(DisputeRead):
+    """The dispute that was opened. ``notice`` comes when its description is not shown as it was written, or both sides
+    were reminded of the rules."""
+
+    notice: AckNotice | None = None
 
 
 class HelpfulKind(BaseModel):
@@ -155,11 +166,11 @@ def router(services: Services) -> APIRouter:
         "",
         summary="Open a dispute",
         status_code=HTTPStatus.CREATED,
-        response_model=DisputeRead,
+        response_model=OpenedDispute,
         responses={
             201: examples.shown(examples.DISPUTE, "It was opened."),
             200: examples.shown(
-                examples.DISPUTE, "The same `Idempotency-Key` opened it before; as it is now.", model=DisputeRead
+                examples.DISPUTE, "The same `Idempotency-Key` opened it before; as it is now.", model=OpenedDispute
             ),
             **described(
                 ErrorCode.BAD_REQUEST,
@@ -189,7 +200,8 @@ def router(services: Services) -> APIRouter:
 
         An order has one active dispute: `conflict` names it in `details.dispute`. When a rule is against it, `refused`
         names the rule, and where it helps says from when on (`opens_at`) or until when (`closes_at`) a dispute may be
-        opened, and where to go instead (`fallback`).
+        opened, and where to go instead (`fallback`). Contact details and secrets in the description are masked, and
+        `notice` says so.
         """
         order = OrderId(wanted.order_id)
         buyer = await _buyer(services, caller(request), order, wanted.on_behalf_of)
@@ -201,10 +213,14 @@ def router(services: Services) -> APIRouter:
             Resolution(wanted.desired_resolution),
             wanted.amount,
             idempotency_key,
+            await _screened(services, order, wanted.description),
         )
         opened = await services.desk.open(opening)
         status = HTTPStatus.OK if opened.duplicate else HTTPStatus.CREATED
-        return _json(_view(services, opened.dispute, Reader(buyer.id, buyer.role)), status)
+        view = _view(services, opened.dispute, Reader(buyer.id, buyer.role))
+        if (notice := notice_of(opened.first.flag)) is not None:
+            view["notice"] = notice_view(notice)
+        return _json(view, status)
 
     @routes.get(
         "",
@@ -333,6 +349,12 @@ async def _buyer(services: Services, opener: Caller, order: OrderId, on_behalf_o
     if role is not Role.BUYER:
         raise Forbidden("Only the buyer of an order opens a dispute.")
     return Author(user, role, facts.buyer.name)
+
+
+async def _screened(services: Services, order: OrderId, description: str) -> Screening | None:
+    found = await services.orders.get(order)
+    context = OrderContext() if found is None else context_of(found.facts)
+    return await services.screening.texts({"description": description}, context)
 
 
 async def _visible(services: Services, caller: Caller, dispute: DisputeId) -> tuple[state.Dispute, Reader]:

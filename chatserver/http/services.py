@@ -10,6 +10,7 @@ from chatserver.disputes.desk import Desk
 from chatserver.evidence.custody import Custody
 from chatserver.evidence.intake import Intake
 from chatserver.metrics import Metrics
+from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from chatserver.webhooks.desk import WebhookDesk
@@ -64,3 +65,4 @@ class Services:
     custody: Custody
     objects: ObjectStore
     holds: Holds
+    screening: TextScreening

@@ -11,6 +11,7 @@ from chatserver import protocol
 from chatserver.auth import Identity
 from chatserver.hub.socket import text_frame
 from chatserver.hub.writer import Written
+from chatserver.rendering import notice_view
 from chatserver.settings import Settings
 from policies.errors import BadRequest, ChatError
 from policies.instant import rfc3339
@@ -33,7 +34,7 @@ def ack(command_id: str, room: str, written: Written) -> bytes:
         "duplicate": written.duplicate,
     }
     if written.notice is not None:
-        frame["notice"] = dict(zip(("mark", "message"), written.notice, strict=True))
+        frame["notice"] = notice_view(written.notice)
     return text_frame(orjson.dumps(frame))
 
 

@@ -14,7 +14,7 @@ from chatserver.hub.writer import Submission, Written
 from policies.dispute import commands
 from policies.entry import Author
 from policies.errors import BadRequest, ChatError, Forbidden
-from policies.vocabulary import CommandId, Outcome, Resolution, Role, RoomId, RoomKind, Seq
+from policies.vocabulary import PARTIES, CommandId, Outcome, Resolution, Role, RoomId, RoomKind, Seq
 
 DisputeFrame = frames.DisputeChange | frames.NoteAdd
 R = TypeVar("R", commands.Recommend, commands.Decide)
@@ -33,12 +33,30 @@ async def carry_out(hub: Hub, live: LiveRoom, membership: Membership, frame: Dis
         staff, note = await _add_note(hub, live, membership, frame.id, frame.text)
         return answers.ack(frame.id, staff, note)
     author = Author(membership.user_id, membership.role, membership.member.name)
-    written = await hub.disputes.change(live.facts, command_of(frame, author))
+    found = await hub.screening.texts(live, texts_of(frame)) if author.role in PARTIES else None
+    written = await hub.disputes.change(live.facts, command_of(frame, author), found)
     if isinstance(frame, frames.AgentLeave) and frame.reason.strip():
         await _add_note(hub, live, membership, frame.id, _why(frame))
     if written is None:  # there was nothing to do
         return text_frame(orjson.dumps({"type": "ack", "id": frame.id, "room": frame.room}))
     return answers.ack(frame.id, frame.room, written)
+
+
+def texts_of(frame: frames.DisputeChange) -> dict[str, str]:
+    """What a party says in a frame, by the names that it has in the body of its entry."""
+    match frame:
+        case frames.ProposalMake() | frames.FulfillmentMark() | frames.FulfillmentConfirm():
+            return {"note": frame.note}
+        case (
+            frames.ProposalReject()
+            | frames.ProposalWithdraw()
+            | frames.DisputeEscalate()
+            | frames.DisputeClose()
+            | frames.DisputeReopen()
+            | frames.DisputeAppeal()
+        ):
+            return {"reason": frame.reason}
+    return {}
 
 
 def _why(frame: frames.AgentLeave) -> str:

@@ -5,21 +5,18 @@ a long text, which is screened beside the event loop.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
 
 from chatserver.clock import Clock
 from chatserver.hub.live_room import LiveRoom
 from chatserver.hub.publication import Publication
 from chatserver.hub.senders import ENTRIES, Senders
+from chatserver.screening import AT_ONCE_CHARS, TextScreening
 from policies.contact import OrderContext
 from policies.screener import Screener, context_of
 from policies.screening import Screening
 from storage.orders import Orders
 from storage.room_log import RoomLog
-
-AT_ONCE_CHARS: Final = 500
-"""A longer text may take milliseconds."""
 
 
 class MessageScreening:
@@ -34,6 +31,7 @@ class MessageScreening:
         self._log = log
         self._orders = orders
         self._clock = clock
+        self._texts = TextScreening(screener, clock)
 
     def at_once(self, live: LiveRoom, text: str) -> bool:
         """Whether ``screen`` can be called; if not, ``screen_later``."""
@@ -66,6 +64,14 @@ class MessageScreening:
         earlier = senders.earlier(user, command_id, now)
         senders.sent(user, command_id, text, now)
         return await asyncio.to_thread(self._screener().message, text, earlier, order, now)
+
+    async def texts(self, live: LiveRoom, texts: Mapping[str, str]) -> Screening | None:
+        """What is wrong with a command's texts, by the names that they have in the body of its entry.
+
+        Raises:
+            Unavailable: what is known of the order cannot be read.
+        """
+        return await self._texts.texts(texts, await self.order_of(live)) if any(texts.values()) else None
 
     async def order_of(self, live: LiveRoom) -> OrderContext:
         """What is known of a room's order.

@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple
 
 from chatserver.clock import Clock
 from chatserver.hub.publication import Publication
+from chatserver.rendering import notice_of
 from policies.dispute.commands import SendMessage
 from policies.entry import Author, Draft, Entry
 from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
-from policies.flag import Flag, Mark
 from policies.instant import rfc3339
 from policies.room import RoomFacts, decide_message, role_in_room
-from policies.screening import Screening, for_author
+from policies.screening import Screening
 from policies.vocabulary import STAFF, CommandId, Role, RoomId, RoomKind, Seq, UserId
 from storage.chain import Head, head_of, link, same_content
 from storage.commit import Outcome
@@ -318,10 +318,3 @@ def first_written(publication: Publication, submission: Submission) -> Written:
     """What the author of a message is told of it the first time."""
     flag = None if submission.screening is None else submission.screening.flag
     return Written(publication.seq, publication.entry_id, publication.at, False, notice_of(flag))
-
-
-def notice_of(flag: Flag | None) -> tuple[str, str] | None:
-    """What became of a flagged text, and a sentence for its author; None where they need not know."""
-    if flag is None or flag.mark is Mark.NOTED:
-        return None
-    return flag.mark.value, for_author(flag)

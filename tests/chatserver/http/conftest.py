@@ -22,13 +22,16 @@ from chatserver.evidence.office import EvidenceOffice, evidence_office
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.metrics import Metrics
+from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from chatserver.webhooks.setup import webhook_desk
+from policies.contact import Detector
 from policies.dispute.commands import Close, Tick
 from policies.dispute.policy import Policy
 from policies.entry import Author, Draft, Entry
 from policies.room import SYSTEM
+from policies.screener import Screener
 from policies.vocabulary import ApiScope, CommandId, DisputeId, EntryKind, Role, RoomId, UserId, Visibility
 from storage import schema
 from storage.api_keys import ApiKeys
@@ -190,8 +193,15 @@ def settings() -> Settings:
     return Settings(jwt_secret=SecretStr(SECRET), http_body_bytes=32 * 1024)
 
 
+@pytest.fixture(scope="session")
+def screener() -> Screener:
+    """By the rules that hold when nobody says otherwise."""
+    policy = Policy()
+    return Screener(Detector(policy.contact), policy.conduct, policy.secrets)
+
+
 @pytest.fixture
-async def backstage(database: Database, settings: Settings) -> AsyncIterator[Backstage]:
+async def backstage(database: Database, settings: Settings, screener: Screener) -> AsyncIterator[Backstage]:
     clock, watch, metrics = HandClock(), Stopwatch(), Metrics(CollectorRegistry())
     commit = GroupCommit(database)
     log, rooms = RoomLog(database, commit), Rooms(database)
@@ -217,6 +227,7 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         policy=lambda: policy,
         announce=announce,
     )
+    screening = TextScreening(lambda: screener, clock)
     webhooks = webhook_desk(settings, database, clock)
     office = evidence_office(
         settings,
@@ -255,6 +266,7 @@ async def backstage(database: Database, settings: Settings) -> AsyncIterator[Bac
         custody=office.custody,
         objects=office.store,
         holds=office.holds,
+        screening=screening,
     )
     yield Backstage(services, clock, watch, keys, revocations, office, announced)
     await office.store.close()

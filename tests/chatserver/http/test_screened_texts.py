@@ -65,6 +65,12 @@ async def test_an_ordinary_description_has_no_notice(buyer: Caller, backstage: B
     assert "notice" not in await opened(buyer, backstage)
 
 
+async def test_a_long_description_is_screened_as_well(buyer: Caller, backstage: Backstage) -> None:
+    story = "First the parcel came late. Then the lamp did not light up. " * 40
+    dispute = await opened(buyer, backstage, description=story + OUTSIDE)
+    assert dispute["description"] == story + MASKED
+
+
 async def test_what_the_order_is_about_may_be_named(back_end: Caller, buyer: Caller, backstage: Backstage) -> None:
     await back_end.put(f"/v1/orders/{backstage.order_id}", backstage.report(details={"serial": "0151 12345678"}))
     dispute = await opened(buyer, backstage, description="My number is 0151 12345678, and it is broken.")
