@@ -129,10 +129,11 @@ class CaseCommands:
         if command is None:
             return None
         sent = await command(words)
+        notice = () if sent.notice is None else (f"#{sent.seq}: {clean(sent.notice.message)}",)
         if sent.room != self._room.id:
-            return (f"stored as #{sent.seq} of {clean(sent.room)}",)
+            return (f"stored as #{sent.seq} of {clean(sent.room)}", *notice)
         self.written = sent.seq
-        return ()
+        return notice
 
     async def _open(self, words: Words) -> tuple[str, ...]:
         usage = "/open REASON fix|replacement|full|partial [AMOUNT] TEXT"

@@ -147,7 +147,9 @@ class Lines:
                     return
                 self._last_sent = max(self._last_sent, self._talk.case.written)
             elif text.strip():
-                self._last_sent = (await self._talk.room.send(text)).seq
+                sent = await self._talk.room.send(text)
+                self._talk.show_notice(sent)
+                self._last_sent = sent.seq
 
     async def _show_last(self) -> None:
         """Wait, within a bound, until what was sent has come back."""

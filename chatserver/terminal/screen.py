@@ -26,6 +26,7 @@ STYLE: Final = Style.from_dict(
         "stored": "ansigreen",
         "pending": "ansiyellow",
         "note": "italic #888888",
+        "flag": "ansiyellow",
         "answer": "#aaaaaa",
         "problem": "bold ansired",
         "prompt": "bold",
@@ -165,6 +166,8 @@ class Prompt:
         except ChatError as error:
             self._pending.remove(pending)
             self._screen.problem(f"not sent: {pending.text[:60]!r}: {error.message}")
+        else:
+            self._talk.show_notice(pending.sent)
         self._settle()
 
     async def _show(self) -> None:

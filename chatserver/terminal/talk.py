@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from typing import Final, Protocol
 
-from chatserver.client import ChatClient, Entry, Offline, Online, Room
+from chatserver.client import Changed, ChatClient, Entry, Offline, Online, Room, Sent
 from chatserver.client.events import ClientEvent
 from chatserver.client.frames import Noted
 from chatserver.protocol import DisputeNow, Member
@@ -58,10 +58,15 @@ class Talk:
     def show_entry(self, entry: Entry, style: str = "") -> None:
         if self._earliest is None or entry.seq < self._earliest:
             self._earliest = entry.seq
-        self._display.show(entry_fragments(entry, mine=self.is_mine(entry), zone=self._zone, style=style))
+        self._show(entry, style)
 
     def is_mine(self, entry: Entry) -> bool:
         return entry.command_id is not None and entry.author.id == self.client.user.id
+
+    def show_notice(self, sent: Sent) -> None:
+        """Say what became of a text that was sent, if it breaks a rule."""
+        if sent.notice is not None:
+            self._display.note(f"#{sent.seq}: {clean(sent.notice.message)}")
 
     def tell(self, event: ClientEvent, *, first: bool) -> None:
         """Say what happened beside the entries: to the connection, to the dispute, to the staff notes.
@@ -81,6 +86,9 @@ class Talk:
                 )
             case DisputeNow():
                 self._tell_dispute()
+            case Changed() if event.room == self.room.id:
+                self._display.note(f"support has changed #{event.entry.seq}; it is now:")
+                self._show(event.entry)
 
     async def command(self, line: str) -> bool:
         """Carry out a line that begins with a slash; False when it ends the talk.
@@ -104,6 +112,9 @@ class Talk:
                     raise UnknownCommand(f"there is no such command: {clean(line)}; /help shows them")
                 self._say(answer)
         return True
+
+    def _show(self, entry: Entry, style: str = "") -> None:
+        self._display.show(entry_fragments(entry, mine=self.is_mine(entry), zone=self._zone, style=style))
 
     def _tell_dispute(self) -> None:
         """Say what the dispute waits for, when that is another thing than before."""

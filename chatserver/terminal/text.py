@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import orjson
 
-from chatserver.client import Entry
+from chatserver.client import Cause, Entry
 from chatserver.transcript.kinds import words
+from policies.entry import MASKED
 from policies.errors import ChatError
 from policies.vocabulary import EntryKind, Role
 
@@ -43,7 +44,7 @@ def _visible(line: str) -> str:
 
 
 def entry_fragments(entry: Entry, *, mine: bool, zone: tzinfo | None, style: str = "") -> Fragments:
-    """An entry as lines of the terminal.
+    """An entry as lines of the terminal, and beneath them what staff know of it.
 
     Args:
         mine: the user wrote it: it is marked as stored.
@@ -60,7 +61,8 @@ def entry_fragments(entry: Entry, *, mine: bool, zone: tzinfo | None, style: str
     ]
     first, *rest = _content(entry)
     lines: Fragments = [(style, first), *((style, f"\n{CONTINUATION}{line}") for line in rest)]
-    return [*head, *lines, *([("class:stored", " \u2713")] if mine else [])]
+    known = [("class:flag", f"\n{CONTINUATION}{line}") for line in _known_to_staff(entry)]
+    return [*head, *lines, *([("class:stored", " \u2713")] if mine else []), *known]
 
 
 def explained(error: Exception, zone: tzinfo | None) -> str:
@@ -88,7 +90,8 @@ def _content(entry: Entry) -> list[str]:
         return ["(erased)"]
     if entry.withheld and not entry.body:
         return ["(withheld)"]
-    lines = clean_lines(entry.text)
+    # Where nobody else sees it, it is shown as it was written.
+    lines = clean_lines((entry.whole or {}).get("text", entry.text) if entry.withheld else entry.text)
     reply_to = entry.body.get("reply_to")
     if isinstance(reply_to, int):
         lines[0] = f"(to #{reply_to}) {lines[0]}"
@@ -100,7 +103,28 @@ def _content(entry: Entry) -> list[str]:
         lines[0] = " ".join(part for part in (f"[{clean(entry.kind)}]", lines[0], told) if part)
     if entry.withheld:
         lines[0] = f"(withheld from the other side) {lines[0]}"
+    elif entry.released:
+        lines[0] = f"(released) {lines[0]}"
+    elif entry.kind == EntryKind.MESSAGE and MASKED in entry.body:
+        lines[0] = f"(parts are hidden) {lines[0]}"
     return lines
+
+
+def _known_to_staff(entry: Entry) -> list[str]:
+    """What staff know beyond the entry: masked texts as they were written, and why it is flagged."""
+    flag = entry.flag
+    if flag is None:
+        return []
+    masked = {} if entry.withheld or entry.released else entry.whole or {}
+    lines = [f"whole {clean(name)}: {clean(text)}" for name, text in masked.items()]
+    causes = ", ".join(clean(_cause(each)) for each in flag.causes)
+    by = "" if flag.decided_by is None else f" by {clean(flag.decided_by)}"
+    return [*lines, f"flag: {clean(flag.mark)}, {flag.confidence} %: {causes}; {clean(flag.state)}{by}"]
+
+
+def _cause(cause: Cause) -> str:
+    where = "" if cause.field == "text" else f" in {cause.field}"
+    return f"{cause.category}{where} ({cause.confidence} %, {cause.rule})"
 
 
 def _told(kind: EntryKind, body: Mapping[str, Any]) -> list[str]:

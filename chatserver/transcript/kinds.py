@@ -7,6 +7,7 @@ from typing import Any, Final
 from chatserver.transcript.phrases import person, seconds_in_words, sentence, value_in_words, when, words_of
 from chatserver.transcript.wording import Body, Fact, Tone, Words
 from policies.dispute.policy import Terms
+from policies.entry import MASKED
 from policies.vocabulary import EntryKind
 
 _DURATIONS: Final = {name for name, field in Terms.model_fields.items() if field.annotation is timedelta} | {
@@ -26,6 +27,10 @@ def words(kind: EntryKind, content: Mapping[str, Any], currency: str) -> Words:
     """
     body = Body(content, currency)
     tone, title, text = _KINDS[kind](body)
+    hidden = body.inner(MASKED)
+    hidden.fact("Parts hidden of", "fields", words_of)
+    hidden.name("digest")  # it is for programs
+    hidden.rest()
     body.rest()
     return Words(tone, title, text, tuple(body.facts))
 
@@ -290,15 +295,18 @@ _NOTICES: Final = {
     "evidence_overdue": "Requested evidence did not come in time",
     "appeal_unanswered": "The appeal was not answered in time",
     "payment_asked_again": "The marketplace was asked for a failed payment again",
+    "contact": "A reminder",
+    "conduct": "A reminder",
 }
 
 
 def _notice(body: Body) -> Said:
-    name = body.name("notice")
+    name, text = body.name("notice"), body.text("text")
+    body.entry("About", "about")
     body.fact("Order room", "order_room")
     body.entry("Request", "request")
     body.fact("Of", "of", words_of)
-    return Tone.EVENT, _NOTICES.get(name, f"Notice: {words_of(name)}") if name else "Notice", ""
+    return Tone.EVENT, _NOTICES.get(name, f"Notice: {words_of(name)}") if name else "Notice", text
 
 
 _KINDS: Final[dict[EntryKind, Callable[[Body], Said]]] = {

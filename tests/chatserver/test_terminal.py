@@ -95,6 +95,58 @@ def test_other_kinds_replies_and_hidden_content_are_told() -> None:
     assert shown(entry(body={}, erased=True)).endswith(": (erased)")
 
 
+MASKED = {"text": "password: \u2022\u2022\u2022", "masked": {"fields": ["text"], "digest": "00ff"}}
+CAUSE = {"kind": "contact", "category": "phone", "field": "text", "start": 8, "end": 20, "confidence": 97}
+FLAG = {"mark": "withheld", "confidence": 97, "causes": [{**CAUSE, "rule": "phone.international"}], "state": "open"}
+
+
+def test_what_is_hidden_is_marked_and_told_to_those_who_may_know() -> None:
+    whole = {"text": "password: abc"}
+    assert shown(entry(body=MASKED)).endswith(": (parts are hidden) password: \u2022\u2022\u2022")
+    assert shown(entry(body=MASKED, whole=whole)).endswith(": (parts are hidden) password: \u2022\u2022\u2022")
+    assert shown(entry(body=MASKED, whole=whole, withheld=True)).endswith(
+        ": (withheld from the other side) password: abc"
+    )
+    assert shown(entry(body=MASKED, whole=whole, released=True)).endswith(": (released) password: abc")
+    assert shown(entry("call me", released=True)).endswith(": (released) call me")
+
+
+def test_staff_see_the_flag_beneath() -> None:
+    assert shown(entry("call me", withheld=True, flag=FLAG), mine=True).splitlines()[1:] == [
+        f"{CONTINUATION}flag: withheld, 97 %: phone (97 %, phone.international); open"
+    ]
+    causes = [
+        {
+            **CAUSE,
+            "kind": "secret",
+            "category": "password",
+            "field": "note",
+            "confidence": 100,
+            "rule": "secret.password",
+        },
+        FLAG["causes"][0],
+    ]
+    decided = {"state": "confirmed", "decided_by": "ada\x1b[31m", "decided_at": AT}
+    flag = {**FLAG, "mark": "masked", "confidence": 100, "causes": causes, **decided}
+    assert shown(entry(body=MASKED, whole={"text": "password:\nabc"}, flag=flag)).splitlines()[1:] == [
+        f"{CONTINUATION}whole text: password: abc",
+        f"{CONTINUATION}flag: masked, 100 %: password in note (100 %, secret.password), "
+        "phone (97 %, phone.international); confirmed by ada",
+    ]
+
+
+def test_reminders_and_masked_notes_are_told_in_words() -> None:
+    for kind in ("contact", "conduct"):
+        reminder = entry(kind="notice", body={"notice": kind, "about": 3, "text": "Please stay here."})
+        assert shown(reminder).endswith(f": [A reminder] Please stay here.\n{CONTINUATION}About: entry 3")
+    note = {"resolution": "replacement", "note": "\u2022\u2022", "masked": {"fields": ["note"], "digest": "00ff"}}
+    assert shown(entry(kind="proposal.made", body=note)).endswith(
+        f": [Offer: replacement] \u2022\u2022\n{CONTINUATION}Parts hidden of: note"
+    )
+    released = entry(kind="message.released", body={"seq": 3, "reason": "an order number"})
+    assert shown(released).endswith(f": [Message released by support] an order number\n{CONTINUATION}Message: entry 3")
+
+
 def test_what_happens_in_a_dispute_is_told_in_words() -> None:
     opened = entry(kind="dispute.opened", body={"reason": "not_received", "description": "No parcel.\nNone."})
     assert shown(opened).partition(": ")[2] == f"[Dispute opened: not received] No parcel.\n{CONTINUATION}None."
@@ -230,6 +282,29 @@ async def test_lines_are_sent_and_entries_printed(peer: Peer, script: Script) ->
     ]
     assert f"\n{CONTINUATION}there\n" in script.out.getvalue()
     assert script.err.getvalue() == ""
+
+
+async def test_what_became_of_a_text_is_told_and_a_changed_entry_shown_again(peer: Peer, script: Script) -> None:
+    running = script.start(peer)
+    wire = await in_room(peer, 8, 9)
+    await script.out.shows("text 9")
+    script.type("call me\n")
+    frame = await receive_message(wire)
+    await wire.entry(10, frame["text"], author=MINE, command_id=frame["id"], withheld=True)
+    ack = {"type": "ack", "id": frame["id"], "room": ROOM, "seq": 10, "entry_id": "e", "at": AT, "duplicate": False}
+    await wire.send(ack | {"notice": {"mark": "withheld", "message": "Not\x1b[2J shown: a telephone number."}})
+    await script.err.shows("chatserver: #10: Not shown: a telephone number.\n")
+    await wire.send(type="entry.changed", room=ROOM, entry=wire_entry(3, "hello", released=True))
+    await script.out.shows("(released) hello")
+    assert "support has changed #3" in script.err.getvalue()
+    script.type("/history 1\n")
+    while (page := await wire.receive())["type"] != "history":
+        assert page["type"] == "receipt"
+    assert page["before"] == 8  # what is shown again does not count as the earliest one shown
+    await wire.send(type="history", id=page["id"], room=ROOM, entries=[wire_entry(7)], more=True)
+    script.type("/quit\n")
+    assert await running == 0
+    assert "#10 buyer Ann: (withheld from the other side) call me \u2713\n" in script.out.getvalue()
 
 
 async def test_a_final_error_stops_the_script(peer: Peer, script: Script) -> None:
