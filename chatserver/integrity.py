@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from chatserver.disputes.snapshots import Incomparable, SnapshotBreak, check_snapshot, dispute_of_room
+from chatserver.rulings import WRONGLY_SHOWN, is_about_rulings, wrongly_shown
 from policies.vocabulary import RoomId, Seq
 from storage.chain import Head, Verification, genesis
 from storage.checkpoints import Checkpoints
@@ -74,10 +75,11 @@ class IntegrityCheck:
                 _report(room, Seq(heads[room] + 1), REMOVED)
                 breaks += 1
             elif heads[room] > known.seq:
-                head, whole, holds = await self._verify(room, known, self._entries - entries)
+                head, whole, holds, rulings = await self._verify(room, known, self._entries - entries)
                 entries += head.seq - known.seq
+                wrong = rulings and await self._check_rulings(room)
                 found = await self._compare(room) if holds and whole else None
-                if isinstance(found, SnapshotBreak):
+                if wrong or isinstance(found, SnapshotBreak):
                     breaks += 1  # and look again in the next round
                 else:
                     breaks += not holds
@@ -92,16 +94,26 @@ class IntegrityCheck:
         await self._keep(advanced, None if complete else last)
         return Pass(len(rooms), entries, breaks, complete, not_compared)
 
-    async def _verify(self, room: RoomId, known: Head, budget: int) -> tuple[Head, bool, bool]:
-        """How far the chain holds, whether all of it was looked at as far as it can be, and whether it holds."""
+    async def _verify(self, room: RoomId, known: Head, budget: int) -> tuple[Head, bool, bool, bool]:
+        """How far the chain holds, whether all of it was looked at as far as it can be, whether it holds, and whether
+        staff have ruled on any of it."""
         verification = Verification(room, known)
+        rulings = False
         async for entry in self._log.scan(room, known.seq):
             if verification.head.seq - known.seq >= budget:
-                return verification.head, False, True
+                return verification.head, False, True, rulings
             if (found := verification.feed(entry)) is not None:
                 _report(room, found.seq, found.kind.value)
-                return verification.head, True, False
-        return verification.head, True, True
+                return verification.head, True, False, rulings
+            rulings = rulings or is_about_rulings(entry)
+        return verification.head, True, True, rulings
+
+    async def _check_rulings(self, room: RoomId) -> bool:
+        """Whether an entry is not shown as the log says."""
+        found = await wrongly_shown(room, self._log)
+        if found is not None:
+            _report(room, found, WRONGLY_SHOWN)
+        return found is not None
 
     async def _compare(self, room: RoomId) -> SnapshotBreak | Incomparable | None:
         """Whether a dispute's stored state is what its room adds up to. It reads the whole room, which is short."""

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from pymongo.errors import BulkWriteError
 
 from policies.entry import Entry
-from policies.vocabulary import CommandId, EntryKind, RoomId, Seq, UserId
+from policies.flag import FlagState
+from policies.vocabulary import CommandId, EntryKind, RoomId, Seq, UserId, Visibility
 from storage.chain import Head, genesis
 from storage.client import Database, Session
 from storage.commit import GroupCommit, Outcome, append_failure
@@ -21,6 +24,17 @@ HEADS_MAX: Final = 1000
 
 
 _ERASED: Final = {"$set": {"body": {}, "author.name": ""}, "$unset": {"salt": "", "whole": "", "flag": ""}}
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What staff have said of an entry: how it is shown from now on (None: as before), and the state of its flag, if it
+    has one."""
+
+    shown: Visibility | None
+    state: FlagState
+    by: UserId
+    at: datetime
 
 
 class RoomLog:
@@ -155,6 +169,11 @@ class RoomLog:
         found = await self._entries.find(query, sort=[("seq", -1)], limit=limit)
         return [decode_entry(document) for document in reversed(found)]
 
+    async def read(self, room: RoomId, seq: Seq) -> Entry | None:
+        """The entry at a place; None where there is none."""
+        found = await self._entries.find_one({"room": room, "seq": seq})
+        return None if found is None else decode_entry(found)
+
     async def find(self, room: RoomId, author: UserId, command_id: CommandId) -> Entry | None:
         """What an author's command wrote, if it did."""
         found = await self._entries.find_one({"_id": entry_key(room, author, command_id), "room": room})
@@ -180,6 +199,35 @@ class RoomLog:
         """Whether somebody has said something in a room."""
         query = {"room": room, "author.id": author, "kind": EntryKind.MESSAGE.value}
         return await self._entries.find_one(query, projection={"_id": 1}) is not None
+
+    # Ruling
+
+    async def rule(self, read: Entry, ruling: Ruling, session: Session = None) -> bool:
+        """Note beside an entry what staff have said of it. What changes who sees it belongs into the transaction of the
+        entry that says so.
+
+        Args:
+            read: the entry as it was when they said it.
+
+        Returns:
+            Whether it still was so; if not, look again.
+        """
+        query: dict[str, Any] = {
+            "_id": entry_key(read.room, read.author.id, read.command_id),
+            "room": read.room,
+            "salt": {"$exists": True},
+            "shown": {"$exists": False} if read.shown is None else read.shown.value,
+            "flag.state": {"$exists": False} if read.flag is None else read.flag.state.value,
+        }
+        update: dict[str, Any] = {}
+        if ruling.shown is not None:
+            update["$set"] = {"shown": ruling.shown.value}
+        if read.flag is not None:
+            flag = {"flag.state": ruling.state.value, "flag.decided_by": ruling.by, "flag.decided_at": ruling.at}
+            update["$set"] = {**update.get("$set", {}), **flag}
+            if ruling.state is FlagState.RELEASED:  # the marketplace need not be told of a false alarm
+                update["$unset"] = {"flag.untold": ""}
+        return await self._entries.update_one(query, update, session=session) == 1
 
     # Erasing
 

@@ -74,6 +74,7 @@ def verify(
 async def _verify(settings: "Settings", named: list[str]) -> int:
     from chatserver.database import connected
     from chatserver.disputes.snapshots import Incomparable, check_snapshot, dispute_of_room
+    from chatserver.rulings import is_about_rulings, wrongly_shown
     from chatserver.transcript.verification import MEANINGS
     from policies.vocabulary import RoomId
     from storage.chain import Verification
@@ -89,13 +90,18 @@ async def _verify(settings: "Settings", named: list[str]) -> int:
         async def check(room: RoomId) -> None:
             nonlocal checked, broken, entries
             verification = Verification(room)
+            rulings = False
             async for entry in log.scan(room):
+                rulings = rulings or is_about_rulings(entry)
                 if (found := verification.feed(entry)) is not None:
                     say(f"{room}: broken at entry {found.seq} ({MEANINGS[found.kind]})")
                     broken += 1
                     break
             else:
-                broken += not await replayed(room)
+                shown_wrongly = await wrongly_shown(room, log) if rulings else None
+                if shown_wrongly is not None:
+                    say(f"{room}: broken at entry {shown_wrongly} (it is not shown as the log says)")
+                broken += not await replayed(room) or shown_wrongly is not None
             entries += verification.head.seq
             checked += 1
 

@@ -19,7 +19,7 @@ from storage.disputes import Change, Current, Disputes
 from storage.errors import AppendLost
 from storage.orders import Order, Orders
 from storage.outbox import Outbox, OutboxEvent
-from storage.room_log import RoomLog
+from storage.room_log import RoomLog, Ruling
 from storage.rooms import Rooms
 
 
@@ -66,13 +66,21 @@ class Ledger:
         await self.log.append_with(entries, work)
         return opened
 
-    async def write(self, current: Current, entries: Sequence[Entry], *, lapsed_at: datetime | None = None) -> Dispute:
+    async def write(
+        self,
+        current: Current,
+        entries: Sequence[Entry],
+        *,
+        lapsed_at: datetime | None = None,
+        ruled: tuple[Entry, Ruling] | None = None,
+    ) -> Dispute:
         """Write entries that change a dispute.
 
         Args:
             current: what they were decided on.
             entries: linked to its head.
             lapsed_at: they say that the agent's claim has run out by then, which must be so.
+            ruled: an earlier entry as it was read, and what they say of it.
 
         Raises:
             AppendLost: somebody else wrote first.
@@ -86,6 +94,8 @@ class Ledger:
 
         async def work(session: Session) -> None:
             if not await self.disputes.advance(Change(after, current.told, current.told + len(events)), session):
+                raise Overtaken
+            if ruled is not None and not await self.log.rule(*ruled, session):
                 raise Overtaken
             await self._tell_others(before, after, lapsed_at, session)
             await self.outbox.put(events, session)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from policies.dispute.conclusion import is_plain
 from policies.dispute.evolve import STATE_KINDS, Unreplayable, evolve
 from policies.dispute.state import Dispute
 from policies.entry import Entry
@@ -83,7 +84,7 @@ async def _compare(dispute: DisputeId, stored: Dispute | None, log: RoomLog) -> 
     async for entry in log.scan(room):
         last = entry.seq
         if entry.seq > stored.seq:
-            if entry.kind in STATE_KINDS:
+            if entry.kind in STATE_KINDS and not is_plain(entry):
                 return SnapshotBreak(room, entry.seq, SnapshotFault.BEHIND)
             continue
         try:

@@ -197,6 +197,11 @@ def _payment_asked_again(state: Dispute, body: Mapping[str, Any]) -> Dispute:
     return settling.ask(state, body["entry"])
 
 
+def is_plain(entry: Fact) -> bool:
+    """Whether an entry is a notice that says nothing about the state: such a one is appended like a message."""
+    return entry.kind is EntryKind.NOTICE and entry.body.get("notice") not in _NOTICES
+
+
 _NOTICES: Final[Mapping[str, Callable[[Dispute, Mapping[str, Any]], Dispute]]] = {
     "room_closed": _room_closed,
     "evidence_overdue": _evidence_overdue,

@@ -19,7 +19,8 @@ from policies.vocabulary import EntryKind, Role, Status
 __all__ = ["STATE_KINDS", "Fact", "Unreplayable", "evolve", "replay"]
 
 STATE_KINDS: Final = frozenset(EntryKind) - {EntryKind.MESSAGE}
-"""What is written by the way of state. A message carries state only while the seller has not attended."""
+"""What is written by the way of state, but for notices that say nothing about it (``conclusion.is_plain``). A message
+carries state only while the seller has not attended."""
 
 _CHANGES: Final = {**course.CHANGES, **conclusion.CHANGES}
 

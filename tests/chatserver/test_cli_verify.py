@@ -79,6 +79,19 @@ async def test_one_break_is_told_for_a_room(verify: Any, shop: Shop, dispute: Di
     ]
 
 
+async def test_what_is_not_shown_as_the_log_says_is_named_with_the_place(
+    verify: Any, shop: Shop, dispute: Dispute
+) -> None:
+    entries = shop.database.collection("entries")
+    await entries.update_one({"room": dispute.room, "seq": 3}, {"$set": {"shown": "withheld"}})
+    broken = await verify(dispute.room)
+    assert broken.code == ExitCode.FAILED
+    assert broken.out == [
+        f"{dispute.room}: broken at entry 3 (it is not shown as the log says)",
+        "1 room, 4 entries verified: 1 broken",
+    ]
+
+
 async def test_a_dispute_that_cannot_be_compared_is_said(verify: Any, shop: Shop, dispute: Dispute) -> None:
     """What messages said matters to nothing that is compared; what the buyer complained of does."""
     assert await shop.log.erase(dispute.room, author=SELLER.id) == 1

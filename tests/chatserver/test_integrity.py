@@ -111,6 +111,17 @@ async def test_a_rewritten_entry_is_reported_and_others_are_checked(
     ] * 2
 
 
+async def test_what_is_hidden_without_a_word_of_the_log_is_reported_until_it_is_dealt_with(record: Record) -> None:
+    await record.say("a", 2)
+    await record.change("a", 2, {"shown": "withheld"})
+    for _ in range(2):
+        with capture_logs() as logs:
+            assert (await record.check().run()).breaks == 1
+        assert logs == [
+            {"event": "record_broken", "log_level": "error", "room": "a", "seq": 2, "what": "wrongly_shown"},
+        ]
+
+
 async def test_a_removed_entry_is_reported(record: Record) -> None:
     await record.remove("b", 2)
     with capture_logs() as logs:
