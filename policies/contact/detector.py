@@ -146,6 +146,8 @@ class Detector:
             found += self._joined_number(earlier, text, whole)
         if short and self._may_be_glued(pieces, text):
             found += self._glued(pieces, text, whole, order)
+        if short and earlier.cut_name(text):
+            found.append((*whole, Category.INVITE, 0.62, "invite.split"))
         if name and self._follows_channel(earlier, name, alone=name == text):
             distinct = any(not char.isalpha() for char in name.strip("@"))
             found.append((*whole, Category.HANDLE, 0.62 if distinct else 0.55, "handle.split"))
@@ -155,6 +157,8 @@ class Detector:
         """Whether a message and those before it have the signs of an address between them."""
         if len(pieces[-1].split()) >= 6 or sum(map(len, pieces[-4:])) >= 160:
             return False
+        if text[0] in "/.@" or pieces[-1][-1:] in ("/", ".", "@"):
+            return True
         return _GLUE.search(f"{' '.join(pieces[-4:])} {text}") is not None
 
     def _joined_number(self, earlier: Earlier, text: str, whole: tuple[int, int]) -> list[Raw]:
@@ -164,7 +168,7 @@ class Detector:
             return []
         before, phone = earlier.digits_before()
         joined = before + own
-        if not before or not 7 <= len(joined) <= 16:
+        if not before or earlier.counts_up_to(text) or not 7 <= len(joined) <= 16:
             return []
         pieces = earlier.pieces
         valid = phones.nationally_valid(joined) or phones.nationally_valid(own + before)
@@ -175,11 +179,16 @@ class Detector:
 
     def _follows_channel(self, earlier: Earlier, name: str, *, alone: bool) -> bool:
         """Whether a message that is only a name follows one that named a channel. A plain word must be introduced."""
-        before = earlier.mask() if earlier.names_channel() else 0
-        if not before & CHANNELS or before & (Cue.NO | Cue.REPORT | Cue.PRODUCT | Cue.PAST):
+        distinct = any(not char.isalpha() for char in name.strip("@"))
+        if not earlier.names_channel():
+            return distinct and not name.isdigit() and earlier.names_provider()
+        before = earlier.mask()
+        if before & (Cue.NO | Cue.REPORT | Cue.PRODUCT | Cue.PAST):
             return False
-        if any(not char.isalpha() for char in name.strip("@")):
+        if distinct:
             return not name.isdigit() or len(name) > 4
+        if earlier.is_only_channel() and alone and name not in self._words.known and len(name) > 4:
+            return True
         last = self._words.find(earlier.pieces[-1]).everywhere
         introduced = bool(last & (Cue.MINE | Cue.SPLIT)) and not last & CHANNELS
         return introduced and alone and name not in self._words.known

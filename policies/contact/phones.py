@@ -30,6 +30,7 @@ _ADDRESS: Final = re.compile(
     r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?::\d+)?(?!\.?\d)|(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
 )
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
+_IDENTIFIER: Final = re.compile(rf"{_UUID.pattern}|(?<![^\W_])(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{{8,64}}(?![^\W_])")
 _SSN: Final = re.compile(r"\d{3}-\d{2}-\d{4}")
 _SUM: Final = re.compile(r"\d\s*[x*×+=/]\s*\d+(?:[.,]\d+)?\s*[=x*×+]")
 _CLOCK: Final = re.compile(r"(?<!\d)[0-2]?\d:[0-5]\d(?!\d)")
@@ -107,6 +108,8 @@ def weigh(text: str, run: Run, cues: Cues, known: Collection[str], styled: bool)
     written = text[run.start : run.end]
     if run.digits in known or any(len(number) > 5 and number in run.digits for number in known):
         return 0, "", start, end
+    if run.kinds != Kind.NUMERAL and _in_identifier(text, run):
+        return 0, "", start, end
     size = len(run.digits)
     plus = "+" in text[max(0, start - 1) : run.start]
     plain = not plus and run.kinds in (Kind.NUMERAL, Kind.NUMERAL | Kind.ATTACHED)
@@ -127,6 +130,15 @@ def weigh(text: str, run: Run, cues: Cues, known: Collection[str], styled: bool)
     if size < 9 and rule in ("bare", "grouped") and not disguise:
         score -= 0.05
     return max(0.0, min(score, 0.97)), f"phone.{rule}", start, end
+
+
+def _in_identifier(text: str, run: Run) -> bool:
+    """Whether the letters among the digits are those of a machine's identifier: a UUID, or a token in hexadecimal."""
+    first = max(0, run.start - 40)
+    around = text[first : run.end + 40]
+    return any(
+        match.start() < run.end - first and run.start - first < match.end() for match in _IDENTIFIER.finditer(around)
+    )
 
 
 def _is_something_else(text: str, run: Run, written: str) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from policies.contact.digits import Kind, NumberWords
@@ -12,8 +13,13 @@ _MOST_MESSAGES: Final = 8
 _MOST_CHARS: Final = 400
 """Of an earlier message: the part of a number or name stands in a short one, or at the end of a long one."""
 _WORD: Final = re.compile(r"[^\W_]+")
+_NUMBER: Final = re.compile(r"(\D*)(\d{1,9})(\D*)")
 _DIGIT: Final = re.compile(r"\d")
 _LONGEST_PIECE: Final = 60
+_LONGEST_NAMING: Final = 24
+_LONGEST_CUT: Final = 14
+_HEAD: Final = re.compile(r"[^\W\d_]{1,12}")
+_NAMED: Final = int(Cue.APP | Cue.PAY_NAME)
 _AMOUNT: Final = re.compile(r"[$€£¥₺₽₹%]|\d:\d\d|\d{4}-\d\d-\d\d|\d\d/\d\d/\d\d|\d\.\d\d?(?!\d)")
 
 
@@ -36,6 +42,34 @@ class Earlier:
         """Whether one of the last may name a channel."""
         return self._words.anchors("\n".join(self.pieces[-4:])) & CHANNELS != 0
 
+    def names_provider(self) -> bool:
+        """Whether the message before says little but a mail provider."""
+        last = self.pieces[-1]
+        return len(last) < _LONGEST_NAMING and self._words.anchors(last) & Cue.PROVIDER != 0
+
+    def is_only_channel(self) -> bool:
+        """Whether the message before is the name of a channel and nothing else."""
+        last = self.pieces[-1].strip(" :.-@")
+        return any(mask & CHANNELS and end - start >= len(last) - 2 for start, end, mask in self._words.find(last).hits)
+
+    def cut_name(self, text: str) -> bool:
+        """Whether the name of a channel or way to pay goes on from the messages before into this one."""
+        head = _HEAD.match(text)
+        if head is None or len(self.pieces[-1]) > _LONGEST_CUT:
+            return False
+        joined, goes_on = head.group(), len(head.group())
+        for piece in reversed(self.pieces):
+            last = piece.split()
+            if not last or len(piece) > _LONGEST_CUT:
+                return False
+            joined = last[-1] + joined
+            for start, end, mask in self._words.names(joined):
+                if mask & _NAMED and start < len(joined) - goes_on < end and (end - start > 4 or not joined.isascii()):
+                    return True
+            if len(last) > 1:
+                return False
+        return False
+
     def mask(self) -> int:
         """The kinds of cues in the messages directly before."""
         mask = 0
@@ -52,6 +86,15 @@ class Earlier:
             phone = phone or about_phone
             digits += part
         return digits, phone
+
+    def counts_up_to(self, text: str) -> bool:
+        """Whether a message goes on counting ("photo 3" after "photo 2" and "photo 1"), so that its number is no part
+        of a longer one. Of a number that is sent digit by digit, hardly three in a row do."""
+        numbered = [_NUMBER.fullmatch(piece) for piece in (*self.pieces[-2:], text)]
+        if len(numbered) < 2 or len({match and match.group(1, 3) for match in numbered}) != 1 or numbered[0] is None:
+            return False
+        counted = [int(match[2]) for match in numbered if match is not None]
+        return all(after - before == 1 for before, after in pairwise(counted))
 
     def part_of_number(self, piece: str) -> tuple[str, bool]:
         """The digits of a short message that may be a part of a number; empty when it is about something else."""

@@ -1,6 +1,10 @@
 """What a filter of words and patterns gets wrong, and this one must not."""
 
+from uuid import UUID
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from policies.contact import Action, Category, ContactRules, Detector, OrderContext, Thresholds
 
@@ -212,3 +216,23 @@ def test_a_sign_of_another_script_in_an_account_is_no_mistake() -> None:
 )
 def test_other_numbers_are_no_telephone_numbers(text: str) -> None:
     assert confidence(text) < 0.5
+
+
+@pytest.mark.parametrize("form", ["{}", "#{}", "msg {}", "text-{}", "photo {} of it", "{}."])
+def test_counting_is_no_number_in_parts(form: str) -> None:
+    said = [form.format(number) for number in range(1, 60)]
+    for place in range(1, len(said)):
+        assert DETECTOR.check(said[place], said[max(0, place - 8) : place]).action is Action.ALLOW, said[place]
+
+
+def test_a_number_digit_by_digit_is_found_though_some_of_it_counts_up() -> None:
+    for number in ("01529384756", "4915123409876", "6125678901"):
+        said = list(number)
+        actions = {DETECTOR.check(said[place], said[max(0, place - 8) : place]).action for place in range(len(said))}
+        assert actions != {Action.ALLOW}, number
+
+
+@given(st.uuids(version=4), st.binary(min_size=4, max_size=32).filter(lambda token: not token.hex().isdigit()))
+def test_identifiers_of_machines_are_no_telephone_numbers(uuid: UUID, token: bytes) -> None:
+    for text in (str(uuid), token.hex(), f"the token {token.hex()} is refused"):
+        assert all(finding.category is not Category.PHONE for finding in DETECTOR.check(text).findings), text
