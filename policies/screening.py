@@ -32,6 +32,8 @@ _REMINDERS: Final = {
     CauseKind.CONTACT: "Please keep the talk and the payment on the platform: only here both sides are protected.",
     CauseKind.CONDUCT: "Please stay polite and to the point: support may read along.",
 }
+QUIET: Final = frozenset({"flooding", "repeating", "long_paste"})
+"""What its author is told, and the other side need not be reminded of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class Screening:
         """What reminds both sides after the entry ``seq``, if anything does."""
         if self.flag.mark is Mark.NOTED:
             return None
-        kinds = {cause.kind for cause in self.flag.causes}
+        kinds = {cause.kind for cause in self.flag.causes if cause.category not in QUIET}
         kind = next((kind for kind in _REMINDERS if kind in kinds - self.reminded), None)
         if kind is None:
             return None

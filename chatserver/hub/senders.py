@@ -14,6 +14,7 @@ from policies.conduct import Said
 from policies.flag import CauseKind, Mark
 from policies.instant import read_rfc3339
 from policies.screener import WINDOW, Earlier
+from policies.screening import QUIET
 from policies.vocabulary import EntryKind, Seq
 
 ENTRIES: Final = 64
@@ -100,6 +101,8 @@ def _remember(sender: _Sender, publication: Publication) -> None:
     at = read_rfc3339(publication.at)
     for cause in publication.entry().get("flag", {}).get("causes", ()):
         kind = CauseKind(cause["kind"])
+        if cause["category"] in QUIET:
+            continue
         if kind not in sender.reminded_at or at - sender.reminded_at[kind] > WINDOW:
             sender.reminded_at[kind] = at
 

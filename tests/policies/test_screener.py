@@ -140,6 +140,13 @@ def test_bad_conduct_is_reminded_of_as_such() -> None:
     assert reminder.body["notice"] == "conduct"
 
 
+def test_of_a_flood_only_its_author_is_told() -> None:
+    said = [Said(NOW, f"word {word}") for word in "abcdefghij"]
+    found = message("more words", Earlier(said))
+    assert ([cause.category for cause in found.flag.causes], found.flag.mark) == (["flooding"], Mark.WARNED)
+    assert found.reminder(Seq(1)) is None
+
+
 def test_what_the_rules_allow_is_no_flag() -> None:
     rules = ConductRules(mild_insult=Action.ALLOW)
     assert made(conduct=rules).message("you are an idiot", Earlier(), ANY, NOW) is None

@@ -84,6 +84,13 @@ def test_who_was_reminded_is_so_for_ten_minutes() -> None:
         assert reminded(senders, NOW, "sue") == NONE
 
 
+def test_nobody_is_reminded_of_what_only_the_author_is_told() -> None:
+    flood = Cause(CauseKind.CONDUCT, "flooding", "text", 0, 0, 100, "conduct.flooding")
+    senders = Senders(8)
+    senders.offer(written(("bo", "one"), flag=Flag(Mark.WARNED, 100, (flood,))))
+    assert reminded(senders, NOW) == NONE
+
+
 def test_who_goes_on_is_reminded_again_after_ten_minutes() -> None:
     flag = Flag(Mark.WARNED, 90, (CAUSE,))
     drafts = [Draft(BO, CommandId(f"{number}"), EntryKind.MESSAGE, {"text": "t"}, flag=flag) for number in range(3)]
