@@ -26,6 +26,7 @@ from chatserver.hub.endpoint import Endpoint
 from chatserver.hub.hub import Hub, HubParts
 from chatserver.hub.redis_url import close_redis, open_redis
 from chatserver.metrics import Metrics
+from chatserver.moderation_office import moderation_office
 from chatserver.observers import CommitMetrics, DeskMetrics
 from chatserver.policy_file import load_policy
 from chatserver.protocol import PATH
@@ -107,8 +108,8 @@ class _Parts:
         self.policy = load_policy(settings.policy_file)
         self.detector = Detector(self.policy.contact)
         self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
-        self.screening = TextScreening(lambda: self.screener, self.clock)
         self.orders = Orders(self.database, self.log, self.rooms, self.salts)
+        self.screening = TextScreening(lambda: self.screener, self.orders, self.clock)
         self.disputes = Disputes(self.database, self.log)
         self.claims = Claims(self.database)
         self.audit = Audit(self.database, timedelta(days=settings.audit_days) if settings.audit_days else None)
@@ -129,6 +130,16 @@ class _Parts:
             announce=self._announce,
             observer=DeskMetrics(self.metrics),
         )
+        self.moderation = moderation_office(
+            self.database,
+            self.desk,
+            self.log,
+            self.rooms,
+            self.audit,
+            clock=self.clock,
+            salt=self.salts,
+            announce=self._announce,
+        )
         self.webhooks = webhook_desk(settings, self.database, self.clock)
         self.office = evidence_office(
             settings,
@@ -141,6 +152,7 @@ class _Parts:
             salt=self.salts,
             announce=self._announce,
             rules=self.policy.evidence,
+            screening=self.screening,
             swapped=self.metrics.evidence_swapped.inc,
         )
         self.services = Services(
@@ -168,6 +180,7 @@ class _Parts:
             objects=self.office.store,
             holds=self.office.holds,
             screening=self.screening,
+            moderation=self.moderation,
         )
 
     @asynccontextmanager
@@ -199,6 +212,7 @@ class _Parts:
                 evidence=self.office.known,
                 orders=self.orders,
                 screener=lambda: self.screener,
+                moderation=self.moderation.rulings,
                 auth=self.auth,
             )
         )

@@ -6,8 +6,10 @@ from typing import Final
 
 from chatserver.clock import Clock
 from policies.contact import OrderContext
-from policies.screener import Screener
+from policies.screener import Screener, context_of
 from policies.screening import Screening
+from policies.vocabulary import OrderId
+from storage.orders import Orders
 
 AT_ONCE_CHARS: Final = 500
 """A longer text may take milliseconds, so it is read beside the event loop."""
@@ -20,9 +22,19 @@ class TextScreening:
         screener: by the rules in force.
     """
 
-    def __init__(self, screener: Callable[[], Screener], clock: Clock) -> None:
+    def __init__(self, screener: Callable[[], Screener], orders: Orders, clock: Clock) -> None:
         self._screener = screener
+        self._orders = orders
         self._clock = clock
+
+    async def order(self, order: OrderId) -> OrderContext:
+        """What is known of an order, of which both sides may speak.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+        found = await self._orders.get(order)
+        return OrderContext() if found is None else context_of(found.facts)
 
     async def texts(self, texts: Mapping[str, str], order: OrderContext) -> Screening | None:
         """What is wrong with texts; None for nearly all."""

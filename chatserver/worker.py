@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from random import SystemRandom
 from secrets import token_hex
 from typing import Final
@@ -34,6 +35,7 @@ from chatserver.integrity import IntegrityCheck
 from chatserver.periodic import Job, JobMetrics, Worker
 from chatserver.policy_file import load_policy
 from chatserver.salts import Salts
+from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.webhooks.courier import Courier
 from chatserver.webhooks.metrics import CourierMetrics
@@ -41,6 +43,7 @@ from chatserver.webhooks.setup import courier, lookout
 from chatserver.webhooks.unread import UnreadLookout
 from policies.dispute.policy import Policy
 from policies.entry import Entry
+from policies.screener import Screener
 from policies.vocabulary import DisputeId
 from storage.checkpoints import Checkpoints
 from storage.claims import Claims
@@ -302,6 +305,7 @@ def _office(
     async def tell(entries: Sequence[Entry]) -> None:
         announce(entries)
 
+    policy = load_policy(settings.policy_file)
     return evidence_office(
         settings,
         database,
@@ -312,9 +316,17 @@ def _office(
         clock=clock,
         salt=Salts(),
         announce=tell,
-        rules=load_policy(settings.policy_file).evidence,
+        rules=policy.evidence,
+        screening=TextScreening(cache(lambda: _screener(policy)), ledger.orders, clock),
         swapped=lambda: None,  # a worker gives nothing out
     )
+
+
+def _screener(policy: Policy) -> Screener:
+    """Made, and what it is made of loaded, when it is needed: few workers ever finish what an uploader has begun."""
+    from policies.contact import Detector
+
+    return Screener(Detector(policy.contact), policy.conduct, policy.secrets)
 
 
 @asynccontextmanager

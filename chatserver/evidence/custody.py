@@ -1,7 +1,7 @@
 """Giving sealed evidence out, and taking it back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import quote
@@ -11,6 +11,7 @@ import structlog
 from chatserver.clock import Clock
 from chatserver.evidence.intake import THUMBNAIL_TYPE
 from chatserver.evidence.register import Register
+from chatserver.rendering import notice_of
 from policies.errors import Conflict, Forbidden, NotFound
 from policies.evidence import EvidenceId, EvidenceRules, safe_filename
 from policies.instant import instant
@@ -71,6 +72,28 @@ class Custody:
         if known is None:
             raise NotFound("There is no such evidence.")
         return known
+
+    async def shown(self, evidence: Evidence, reader: UserId | None, role: Role) -> Evidence:
+        """A piece of evidence as a reader of its room may see it: with the texts that its entry shows them.
+
+        Raises:
+            NotFound: its entry is withheld from them.
+        """
+        if reader == evidence.uploader or role in _FULL_VIEW:
+            return evidence
+        entry = await self._register.entry(evidence)
+        if entry is None or entry.erased:
+            return evidence
+        if entry.hidden:
+            raise NotFound("There is no such evidence.")
+        body = entry.written if entry.released else entry.body
+        filename, caption, origin = (str(body.get(name, "")) for name in ("filename", "caption", "origin"))
+        return replace(evidence, said=replace(evidence.said, filename=filename, caption=caption, origin=origin))
+
+    async def notice(self, evidence: Evidence) -> tuple[str, str] | None:
+        """What became of what was said of a piece, for its uploader; None where nothing did."""
+        entry = await self._register.entry(evidence)
+        return None if entry is None else notice_of(entry.flag)
 
     async def give(self, evidence: Evidence, reader: UserId | None, role: Role) -> Given:
         """Sign downloads for a reader who may see the room.

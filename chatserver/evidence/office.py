@@ -13,6 +13,7 @@ from chatserver.evidence.examiner import Examiner
 from chatserver.evidence.intake import Intake
 from chatserver.evidence.register import Register
 from chatserver.evidence.scanner import Clamd
+from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from policies.entry import Entry
 from policies.evidence import EvidenceId, EvidenceRules
@@ -67,11 +68,12 @@ def evidence_office(
     salt: Callable[[], bytes],
     announce: Callable[[Sequence[Entry]], Awaitable[None]],
     rules: EvidenceRules,
+    screening: TextScreening,
     swapped: Callable[[], None],
 ) -> EvidenceOffice:
     """Make the parts; the arguments are those of ``Intake``, ``Custody`` and ``Register``."""
     store, known, holds = open_store(settings), EvidenceStore(database), Holds(database)
-    register = Register(desk, log, rooms, clock, salt, announce)
+    register = Register(desk, log, rooms, screening, clock, salt, announce)
     scanner = Clamd(settings.scanner_url) if settings.scanner_url else None
     intake = Intake(
         store,

@@ -20,13 +20,11 @@ from chatserver.http.reading import Reader, record_read, record_reads, role_in_d
 from chatserver.http.services import Services
 from chatserver.protocol import AckNotice
 from chatserver.rendering import FULL_VIEW, notice_of, notice_view
-from policies.contact import OrderContext
 from policies.dispute import state
 from policies.entry import Author
 from policies.errors import BadRequest, ErrorCode, Forbidden, NotFound
 from policies.identifiers import ID_CHARS
 from policies.room import order_room, role_in_room
-from policies.screener import context_of
 from policies.screening import Screening
 from policies.vocabulary import (
     ApiScope,
@@ -352,9 +350,8 @@ async def _buyer(services: Services, opener: Caller, order: OrderId, on_behalf_o
 
 
 async def _screened(services: Services, order: OrderId, description: str) -> Screening | None:
-    found = await services.orders.get(order)
-    context = OrderContext() if found is None else context_of(found.facts)
-    return await services.screening.texts({"description": description}, context)
+    known = await services.screening.order(order)
+    return await services.screening.texts({"description": description}, known)
 
 
 async def _visible(services: Services, caller: Caller, dispute: DisputeId) -> tuple[state.Dispute, Reader]:

@@ -17,6 +17,8 @@ from chatserver.http.orders import Time, WrittenTime
 from chatserver.http.problems import described
 from chatserver.http.reading import Reader, record_read, visible
 from chatserver.http.services import Services
+from chatserver.protocol import AckNotice
+from chatserver.rendering import notice_view
 from policies.errors import ErrorCode, NotFound
 from policies.evidence import FILENAME_CHARS, Announcement, EvidenceId, safe_filename
 from policies.vocabulary import PARTIES, STAFF, ApiScope, EvidenceKind, Role, RoomId
@@ -116,6 +118,9 @@ class EvidenceRead(BaseModel):
     download: Download | None = None
     seen: SeenView | None = None
     alike: list[AlikeView] | None = None
+    notice: AckNotice | None = Field(
+        None, description="With `complete`: what became of a name, a caption or a code that breaks a rule."
+    )
 
 
 def router(services: Services) -> APIRouter:
@@ -185,12 +190,17 @@ def router(services: Services) -> APIRouter:
         """For its uploader. The server reads the object back, checks size, SHA-256 and real type, and writes
         `evidence.added`. Otherwise it is `refused`: with the rule `not_uploaded` you may try again; with `wrong_size`,
         `wrong_hash`, `wrong_type`, `active_content`, `unreadable`, `too_many_pixels`, `infected`, `changed` or one of
-        the dispute's the object is deleted. Calling it again changes nothing.
+        the dispute's the object is deleted. Calling it again changes nothing. Contact details in its caption or name
+        are masked for the other party; a picture with a code that leads elsewhere is withheld from them until support
+        releases its entry.
         """
         evidence = await services.intake.complete(EvidenceId(evidence_id), identity.user_id)
         if evidence.state is EvidenceState.QUARANTINED:
             response.status_code = HTTPStatus.ACCEPTED
-        return _view(evidence, Reader(identity.user_id, evidence.role))
+        view = _view(evidence, Reader(identity.user_id, evidence.role))
+        if (notice := await services.custody.notice(evidence)) is not None:
+            view.notice = AckNotice.model_validate(notice_view(notice))
+        return view
 
     @routes.get("/evidence/{evidence_id}", summary="Read and download evidence", response_model_exclude_none=True)
     async def read(evidence_id: str, request: Request) -> EvidenceRead:
@@ -235,7 +245,7 @@ async def _visible(services: Services, request: Request, evidence_id: str) -> tu
         _, reader = visible(reading, await services.rooms.facts(evidence.room))
     except NotFound:
         raise NotFound("There is no such evidence.") from None
-    return evidence, reader
+    return await services.custody.shown(evidence, reader.id, reader.role), reader
 
 
 def _is_staff(reader: Reader) -> bool:

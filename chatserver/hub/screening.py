@@ -31,7 +31,7 @@ class MessageScreening:
         self._log = log
         self._orders = orders
         self._clock = clock
-        self._texts = TextScreening(screener, clock)
+        self._texts = TextScreening(screener, orders, clock)
 
     def at_once(self, live: LiveRoom, text: str) -> bool:
         """Whether ``screen`` can be called; if not, ``screen_later``."""

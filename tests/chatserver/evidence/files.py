@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import pypdfium2
+import zxingcpp
 from PIL import Image, ImageDraw, PngImagePlugin
 
 GPS = {1: "N", 2: (47.0, 22.0, 1.0), 3: "E", 4: (8.0, 32.0, 1.0)}
@@ -35,6 +36,16 @@ def photo(taken: str = "2026:01:30 18:05:09", offset: str = "+02:00", orientatio
     exif.get_ifd(0x8769).update({36867: taken, 36881: offset} if offset else {36867: taken})
     exif.get_ifd(0x8825).update(GPS)
     return image("JPEG", exif=exif.tobytes(), comment=b"a comment")
+
+
+def coded(payload: str) -> bytes:
+    """A PNG with a QR code."""
+    code: Any = zxingcpp.create_barcode(payload, zxingcpp.BarcodeFormat.QRCode).to_image()
+    height, width = code.shape
+    drawn = Image.frombytes("L", (width, height), bytes(code)).resize((4 * width, 4 * height))
+    content = io.BytesIO()
+    drawn.convert("RGB").save(content, "PNG")
+    return content.getvalue()
 
 
 def commented_png() -> bytes:

@@ -227,7 +227,7 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
         policy=lambda: policy,
         announce=announce,
     )
-    screening = TextScreening(lambda: screener, clock)
+    screening = TextScreening(lambda: screener, orders, clock)
     webhooks = webhook_desk(settings, database, clock)
     office = evidence_office(
         settings,
@@ -240,6 +240,7 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
         salt=salt,
         announce=announce,
         rules=policy.evidence,
+        screening=screening,
         swapped=metrics.evidence_swapped.inc,
     )
     services = Services(
