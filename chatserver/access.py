@@ -5,12 +5,13 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from typing import Final, Generic, TypeVar
 
 from chatserver.auth import Identity, Revoked, TokenVerifier
+from chatserver.display_names import DisplayNames
 from chatserver.hub.rates import TokenBucket
 from chatserver.metrics import Metrics
 from policies.errors import Forbidden, RateLimited, TokenExpired, Unauthenticated
@@ -155,6 +156,7 @@ class Authenticator:
         verifier: of user tokens.
         keys: where API keys are kept, hashed.
         revocations: where revocations of users are kept.
+        names: says which names of buyers and sellers may be shown; by default all.
         monotonic: seconds of a clock that never goes back.
     """
 
@@ -165,8 +167,10 @@ class Authenticator:
         revocations: Revocations,
         metrics: Metrics,
         monotonic: Monotonic = time.monotonic,
+        names: DisplayNames | None = None,
     ) -> None:
         self._verifier = verifier
+        self._names = names
         self._metrics = metrics
         self._monotonic = monotonic
         self._failures = FailedAttempts()
@@ -196,7 +200,7 @@ class Authenticator:
             self._count_failure(address)
             raise
         await self.check_revoked(identity)
-        return identity
+        return self._without_unfit_name(identity)
 
     async def check_revoked(self, identity: Identity) -> None:
         """Check that a user's access was not revoked since their token was issued.
@@ -210,6 +214,13 @@ class Authenticator:
         if revoked_at is not None and identity.issued_by(revoked_at):
             self._metrics.auth_failed("revoked")
             raise Revoked("Access was revoked.")
+
+    def _without_unfit_name(self, identity: Identity) -> Identity:
+        """The identity, with no name when others may not see the one of the token. Where there is none in it the id
+        stands for it, which is the marketplace's and seen anyway."""
+        if self._names is None or identity.role is not None or identity.name == identity.user_id:
+            return identity
+        return identity if self._names.fit(identity.name) else replace(identity, name="")
 
     def forget_revocation(self, user_id: UserId) -> None:
         """A user was revoked just now: look it up at the next check."""

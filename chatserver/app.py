@@ -17,6 +17,7 @@ from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier
 from chatserver.clock import ShiftedClock
 from chatserver.database import mongo_config
+from chatserver.display_names import DisplayNames
 from chatserver.disputes.desk import DISPUTE_ID_CHARS, Desk
 from chatserver.disputes.ledger import Ledger
 from chatserver.evidence.office import evidence_office
@@ -99,15 +100,20 @@ class _Parts:
         self.cursors = Cursors(self.database)
         self.revocations = Revocations(self.database)
         self.sandbox = SandboxClock(self.database)
+        self.policy = load_policy(settings.policy_file)
+        self.detector = Detector(self.policy.contact)
+        self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
+        self.names = DisplayNames(lambda: self.screener)
         self.auth = Authenticator(
-            TokenVerifier(TokenRules.of(settings), self.clock), ApiKeys(self.database), self.revocations, self.metrics
+            TokenVerifier(TokenRules.of(settings), self.clock),
+            ApiKeys(self.database),
+            self.revocations,
+            self.metrics,
+            names=self.names,
         )
         self.tracing = Tracing.to(settings.otlp_endpoint)
         self.salts = Salts()
         self.hub: Hub | None = None
-        self.policy = load_policy(settings.policy_file)
-        self.detector = Detector(self.policy.contact)
-        self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
         self.orders = Orders(self.database, self.log, self.rooms, self.salts)
         self.screening = TextScreening(lambda: self.screener, self.orders, self.clock)
         self.disputes = Disputes(self.database, self.log)
@@ -136,6 +142,7 @@ class _Parts:
             self.log,
             self.rooms,
             self.audit,
+            strikes=self.policy.strikes,
             clock=self.clock,
             salt=self.salts,
             announce=self._announce,
@@ -180,6 +187,7 @@ class _Parts:
             objects=self.office.store,
             holds=self.office.holds,
             screening=self.screening,
+            names=self.names,
             moderation=self.moderation,
         )
 
@@ -212,7 +220,7 @@ class _Parts:
                 evidence=self.office.known,
                 orders=self.orders,
                 screener=lambda: self.screener,
-                moderation=self.moderation.rulings,
+                moderation=self.moderation,
                 auth=self.auth,
             )
         )

@@ -29,7 +29,8 @@ _ASYMMETRIC: Final = frozenset({"RS256", "ES256", "EdDSA"})
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, as their token says. ``role`` is None for buyers and sellers: those follow from the order."""
+    """A user, as their token says. ``role`` is None for buyers and sellers: those follow from the order. ``name`` is
+    empty when others may not see the one of the token."""
 
     user_id: UserId
     name: str

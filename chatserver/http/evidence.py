@@ -21,6 +21,7 @@ from chatserver.protocol import AckNotice
 from chatserver.rendering import notice_view
 from policies.errors import ErrorCode, NotFound
 from policies.evidence import FILENAME_CHARS, Announcement, EvidenceId, safe_filename
+from policies.names import shown_name
 from policies.vocabulary import PARTIES, STAFF, ApiScope, EvidenceKind, Role, RoomId
 from storage.evidence import Evidence, EvidenceState
 from storage.object_store import SignedRequest
@@ -165,7 +166,7 @@ def router(services: Services) -> APIRouter:
             said.origin,
         )
         evidence, upload = await services.intake.announce(
-            facts, identity.user_id, identity.name, reader.role, announcement
+            facts, identity.user_id, shown_name(identity.name, reader.role), reader.role, announcement
         )
         return Announced(evidence_id=evidence.id, upload=_upload(upload, evidence_rules.part_bytes))
 

@@ -21,6 +21,7 @@ from policies.dispute.state import Dispute
 from policies.errors import BadRequest, ErrorCode, NotFound, TooLarge, Unavailable
 from policies.identifiers import ID_CHARS
 from policies.instant import rfc3339
+from policies.names import STAND_INS
 from policies.order import EVENT_AHEAD_MAX, Chargeback, OrderEvent, OrderFacts, Payment, Seller
 from policies.room import Party, order_room, role_in_room
 from policies.vocabulary import (
@@ -159,6 +160,11 @@ class OrderView(BaseModel):
     order_room: str = Field(description="The id of the order room.")
     disputes: list[OrderDispute]
     dispute_eligibility: DisputeEligibility
+    notices: list[str] = Field(
+        [],
+        description="With `PUT`: what of the report is not shown as it was sent, for people at the marketplace.",
+        examples=[["buyer.name is not shown: it holds contact details or an insult."]],
+    )
 
 
 class EventView(BaseModel):
@@ -195,13 +201,18 @@ def router(services: Services) -> APIRouter:
     ) -> OrderView:
         """Idempotent: saying the same again changes nothing. A change is an `order.updated` entry in the order room;
         when buyer or seller is another person, the one before loses access at once. During a dispute neither they nor
-        the currency may change: that is a `conflict`.
+        the currency may change: that is a `conflict`. A name with contact details is not kept: others see `Buyer` or
+        `Seller` in its place, and `notices` say so.
         """
         _require_small(report.details, "details")
+        buyer_name, seller_name = (
+            each.name if services.names.fit(each.name) else STAND_INS[role]
+            for each, role in ((report.buyer, Role.BUYER), (report.seller, Role.SELLER))
+        )
         facts = OrderFacts(
             id=OrderId(order_id),
-            buyer=Party(UserId(report.buyer.id), report.buyer.name),
-            seller=Seller(UserId(report.seller.id), report.seller.name, report.seller.trust_level),
+            buyer=Party(UserId(report.buyer.id), buyer_name),
+            seller=Seller(UserId(report.seller.id), seller_name, report.seller.trust_level),
             title=report.title,
             category=report.category,
             amount=report.amount,
@@ -214,7 +225,18 @@ def router(services: Services) -> APIRouter:
             await services.announce(result.entries)
         if result.created:
             response.status_code = HTTPStatus.CREATED
-        return await _view(services, result.order, await _disputes(services, result.order, reporter))
+        view = await _view(services, result.order, await _disputes(services, result.order, reporter))
+        notices = [
+            f"{field} is not shown: it holds contact details or an insult."
+            for field, said, kept in (
+                ("buyer.name", report.buyer.name, buyer_name),
+                ("seller.name", report.seller.name, seller_name),
+            )
+            if said != kept
+        ]
+        if notices:
+            view.notices = notices
+        return view
 
     @routes.post(
         "/{order_id}/events",

@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 from chatserver.access import Authenticator
 from chatserver.clock import Clock
+from chatserver.display_names import DisplayNames
 from chatserver.disputes.desk import Desk
 from chatserver.evidence.custody import Custody
 from chatserver.evidence.intake import Intake
 from chatserver.metrics import Metrics
+from chatserver.moderation_office import ModerationOffice
 from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
@@ -66,3 +68,5 @@ class Services:
     objects: ObjectStore
     holds: Holds
     screening: TextScreening
+    names: DisplayNames
+    moderation: ModerationOffice

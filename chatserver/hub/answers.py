@@ -47,7 +47,7 @@ def connected(
     command_id: str, session_id: str, identity: Identity, settings: Settings, now: datetime
 ) -> dict[str, Any]:
     """Who the client is to the server, and what the server accepts of it."""
-    user: dict[str, Any] = {"id": identity.user_id, "name": identity.name}
+    user: dict[str, Any] = {"id": identity.user_id, "name": identity.name or identity.user_id}
     if identity.role is not None:
         user["role"] = identity.role.value
     return {

@@ -14,6 +14,7 @@ from chatserver.hub.writer import Submission, Written
 from policies.dispute import commands
 from policies.entry import Author
 from policies.errors import BadRequest, ChatError, Forbidden
+from policies.names import shown_name
 from policies.vocabulary import PARTIES, CommandId, Outcome, Resolution, Role, RoomId, RoomKind, Seq
 
 DisputeFrame = frames.DisputeChange | frames.NoteAdd
@@ -32,7 +33,8 @@ async def carry_out(hub: Hub, live: LiveRoom, membership: Membership, frame: Dis
     if isinstance(frame, frames.NoteAdd):
         staff, note = await _add_note(hub, live, membership, frame.id, frame.text)
         return answers.ack(frame.id, staff, note)
-    author = Author(membership.user_id, membership.role, membership.member.name)
+    role = membership.role
+    author = Author(membership.user_id, role, shown_name(membership.member.name, role))
     found = await hub.screening.texts(live, texts_of(frame)) if author.role in PARTIES else None
     written = await hub.disputes.change(live.facts, command_of(frame, author), found)
     if isinstance(frame, frames.AgentLeave) and frame.reason.strip():

@@ -18,6 +18,7 @@ from policies.dispute.commands import SendMessage
 from policies.entry import Author, Draft, Entry
 from policies.errors import BadRequest, ChatError, Conflict, NotFound, TooLarge, Unavailable
 from policies.instant import rfc3339
+from policies.names import shown_name
 from policies.room import RoomFacts, decide_message, role_in_room
 from policies.screening import Screening
 from policies.vocabulary import STAFF, CommandId, Role, RoomId, RoomKind, Seq, UserId
@@ -188,7 +189,7 @@ class RoomWriter:
         draft = decide_message(
             facts,
             head_seq,
-            Author(submission.author_id, role, submission.author_name),
+            Author(submission.author_id, role, shown_name(submission.author_name, role)),
             submission.command_id,
             submission.text,
             submission.reply_to,
@@ -207,7 +208,7 @@ class RoomWriter:
         role = role_in_room(facts, submission.author_id, submission.token_role)
         overdue = facts.closes_at is not None and self._desk.clock.now() > facts.closes_at
         if role in STAFF or (role is Role.SELLER and facts.unattended) or (role is not None and overdue):
-            return Author(submission.author_id, role, submission.author_name)
+            return Author(submission.author_id, role, shown_name(submission.author_name, role))
         return None
 
     async def _send_to_dispute(self, facts: RoomFacts, author: Author, submission: Submission) -> None:

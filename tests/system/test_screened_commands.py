@@ -10,6 +10,7 @@ from storage.client import MongoConfig, open_database
 from tests.system.case import Case, open_case, write_policy
 from tests.system.conftest import Dial
 from tests.system.peer import Peer, new_id
+from tests.system.schemas import FrameSchemas
 from tests.system.site import Server, Site, token, unique
 
 NUMBER = "+49 151 12345678"
@@ -125,3 +126,19 @@ async def test_what_staff_write_is_not_screened(case: Case, buyer: Peer, seller:
     ack = await agent.ask("evidence.request", expect="ack", room=case.room, of="seller", what=OUTSIDE)
     assert "notice" not in ack
     assert (await told(seller, case.room, ack["seq"]))["body"]["what"] == OUTSIDE
+
+
+async def test_a_name_with_contact_details_is_seen_by_nobody(
+    court: Server, case: Case, schemas: FrameSchemas, buyer: Peer, agent: Peer
+) -> None:
+    named = token(case.order.seller, name=f"Sal {NUMBER}")
+    async with await Peer.enter(court.websocket_url, schemas, named, [case.room, case.order.room]) as seller:
+        said = await seller.say(case.room, "Which scratch do you mean?")
+        offered = await seller.ask("proposal.make", expect="ack", room=case.room, resolution="replacement")
+        await seller.say(case.order.room, "I have answered there.")
+        for peer in (buyer, agent):
+            for ack in (said, offered):
+                assert (await told(peer, case.room, ack["seq"]))["author"]["name"] == "Seller"
+            assert NUMBER not in json.dumps(peer.frames)
+        assert seller.frames[0]["user"]["name"] == case.order.seller
+        assert NUMBER not in json.dumps(seller.frames)

@@ -16,12 +16,14 @@ from pydantic import SecretStr
 
 from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier, mint
+from chatserver.display_names import DisplayNames
 from chatserver.disputes.desk import Desk
 from chatserver.disputes.ledger import Ledger
 from chatserver.evidence.office import EvidenceOffice, evidence_office
 from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.metrics import Metrics
+from chatserver.moderation_office import moderation_office
 from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
@@ -206,8 +208,9 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
     commit = GroupCommit(database)
     log, rooms = RoomLog(database, commit), Rooms(database)
     orders, disputes, claims = Orders(database, log, rooms, salt), Disputes(database, log), Claims(database)
+    names = DisplayNames(lambda: screener)
     keys, revocations = ApiKeys(database), Revocations(database)
-    auth = Authenticator(TokenVerifier(TokenRules.of(settings), clock), keys, revocations, metrics, watch)
+    auth = Authenticator(TokenVerifier(TokenRules.of(settings), clock), keys, revocations, metrics, watch, names)
     announced: list[Entry] = []
 
     async def announce(entries: Sequence[Entry]) -> None:
@@ -243,6 +246,10 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
         screening=screening,
         swapped=metrics.evidence_swapped.inc,
     )
+    audit = Audit(database)
+    moderation = moderation_office(
+        database, desk, log, rooms, audit, strikes=policy.strikes, clock=clock, salt=salt, announce=announce
+    )
     services = Services(
         settings=settings,
         version="0.0.0",
@@ -260,7 +267,8 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
         policy=policy,
         disputes=disputes,
         desk=desk,
-        audit=Audit(database),
+        audit=audit,
+        moderation=moderation,
         webhooks=webhooks,
         evidence=office.known,
         intake=office.intake,
@@ -268,6 +276,7 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
         objects=office.store,
         holds=office.holds,
         screening=screening,
+        names=names,
     )
     yield Backstage(services, clock, watch, keys, revocations, office, announced)
     await office.store.close()
