@@ -42,6 +42,8 @@ ANSWERS: Final[dict[str, tuple[str, ...]]] = {
     "evidence.request": ("ack",),
     "decision.recommend": ("ack",),
     "decision.issue": ("ack",),
+    "message.release": ("ack",),
+    "message.redact": ("ack",),
     "note.add": ("ack",),
     "ping": ("pong",),
 }
@@ -49,6 +51,7 @@ ANSWERS: Final[dict[str, tuple[str, ...]]] = {
 
 PUSHED: Final = (
     "entry",
+    "entry.changed",
     "dispute",
     "note",
     "presence",
@@ -238,7 +241,8 @@ idempotency key: after a lost connection send the **same** `id` again, and the f
 Every room is a log: entries with a `seq` of 1, 2, 3 … without holes, and `entry` frames come strictly in that order.
 Join with `after` (the last seq you have) to go on after a disconnect: `joined` brings what came since, live entries
 follow with no hole and no repeat. An entry withheld from you keeps its place, with an empty body and `withheld: true`;
-its author and staff see the body and the mark.
+its author and staff see the body and the mark. When staff release or redact an entry, the log says so in an entry of
+its own, and `entry.changed` shows what the one that it is about looks like now.
 
 A dispute is what the entries of its room add up to. Its commands go to that room; a rule that says no is a `refused`
 with `details.rule`, and where it helps `opens_at`, `due_at` or `fallback`. What somebody else was faster at is a

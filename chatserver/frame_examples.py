@@ -171,6 +171,20 @@ EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
     },
     protocol.DecisionRecommend: {"type": "decision.recommend", "id": "a14", **_RULING},
     protocol.DecisionIssue: {"type": "decision.issue", "id": "a15", **_RULING},
+    protocol.MessageRelease: {
+        "type": "message.release",
+        "id": "a17",
+        "room": _DISPUTE_ROOM,
+        "seq": 7,
+        "reason": "This is a tracking number.",
+    },
+    protocol.MessageRedact: {
+        "type": "message.redact",
+        "id": "a18",
+        "room": _DISPUTE_ROOM,
+        "seq": 7,
+        "reason": "An insult.",
+    },
     protocol.NoteAdd: {
         "type": "note.add",
         "id": "a16",
@@ -223,6 +237,7 @@ EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
     },
     protocol.Pong: {"type": "pong", "id": "c-6", "t": 1769851800250, "server_time": _AT},
     protocol.EntryFrame: {"type": "entry", "room": _ROOM, "entry": _ENTRY},
+    protocol.EntryChanged: {"type": "entry.changed", "room": _ROOM, "entry": {**_ENTRY, "released": True}},
     protocol.DisputeNow: {
         "type": "dispute",
         "room": _DISPUTE_ROOM,

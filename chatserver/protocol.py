@@ -41,6 +41,7 @@ from chatserver.frame import (
     SeqField,
     Timestamp,
 )
+from chatserver.moderation_frames import MessageRedact, MessageRelease
 from policies.errors import ErrorCode
 from policies.flag import CauseKind, FlagState, Mark
 from policies.vocabulary import EntryKind, PresenceState, Role, RoomKind
@@ -64,6 +65,8 @@ __all__ = [
     "Frame",
     "FulfillmentConfirm",
     "FulfillmentMark",
+    "MessageRedact",
+    "MessageRelease",
     "NoteAdd",
     "ProposalAccept",
     "ProposalMake",
@@ -191,6 +194,8 @@ ClientFrame = Annotated[
     | EvidenceRequest
     | DecisionRecommend
     | DecisionIssue
+    | MessageRelease
+    | MessageRedact
     | NoteAdd
     | Ping,
     Field(discriminator="type"),
@@ -287,13 +292,15 @@ class WireEntry(Frame):
 
 
 class Member(Frame):
-    """Someone of the room and their presence."""
+    """Someone of the room and their presence. ``strikes``, for staff: how much a party has lately done that was found
+    wrong, by the weights of the operator's policy."""
 
     user: str
     role: Role
     name: str
     state: PresenceState
     last_seen: Timestamp | None = None
+    strikes: float | None = None
 
 
 class You(Frame):
@@ -310,7 +317,8 @@ class Cursor(Frame):
 class Joined(Frame):
     """``entries`` are those after the client's position (oldest first), or the latest page; where there are ``more``,
     ``history`` has the rest. Live entries follow after ``head``, with no hole and no repeat. In a dispute's room
-    ``dispute`` is how it was at ``head``."""
+    ``dispute`` is how it was at ``head``. In slow mode a party waits ``slow_mode_s`` seconds between two messages;
+    a ``notice`` entry says when that changes."""
 
     type: Literal["joined"] = "joined"
     id: str | None = None
@@ -324,6 +332,7 @@ class Joined(Frame):
     entries: list[WireEntry]
     more: bool
     cursors: dict[str, Cursor]
+    slow_mode_s: int | None = None
 
 
 class HistoryPage(Frame):
@@ -369,6 +378,15 @@ class EntryFrame(Frame):
     """A live entry; strictly in order of seq within a room."""
 
     type: Literal["entry"] = "entry"
+    room: str
+    entry: WireEntry
+
+
+class EntryChanged(Frame):
+    """Staff have released or redacted an entry: how it is shown to this reader from now on. It comes after the entry of
+    the log that says so (``message.released``, ``message.redacted``), also to a client that comes back later."""
+
+    type: Literal["entry.changed"] = "entry.changed"
     room: str
     entry: WireEntry
 
@@ -446,6 +464,7 @@ ServerFrame = Annotated[
     | Ack
     | Pong
     | EntryFrame
+    | EntryChanged
     | DisputeNow
     | Note
     | Presence

@@ -141,6 +141,7 @@ class Settings(BaseModel):
     claim_lease_s: float = Field(
         60.0, gt=0, description="How long an agent who is not connected any more keeps a claimed case."
     )
+    reports_per_day: int = Field(20, ge=0, description="Entries that a user may report within 24 hours.")
     audit_days: int = Field(
         0, ge=0, le=36_500, description="Days for which it is kept who of the staff looked at a dispute; 0: for ever."
     )

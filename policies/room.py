@@ -38,7 +38,7 @@ class RoomFacts:
     """What is known of a room beside its log. A closed room is read-only, and after ``closes_at`` it is to be closed.
 
     ``unattended``: of a dispute room, that the seller has not acted for real yet, so that what the seller writes may
-    change the state of the dispute.
+    change the state of the dispute. ``slow_mode_s``: how many seconds a party has to wait between two messages.
     """
 
     id: RoomId
@@ -50,6 +50,7 @@ class RoomFacts:
     closed: bool = False
     unattended: bool = False
     closes_at: datetime | None = None
+    slow_mode_s: int = 0
 
 
 def order_room(order: OrderId) -> RoomId:

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from policies.dispute.acts import says_something
 from policies.entry import Author, Draft, Entry
-from policies.errors import BadRequest, Conflict, Forbidden, NotFound, Refused, TooLarge
+from policies.errors import BadRequest, Conflict, Forbidden, NotFound, Refused
 from policies.flag import FlagState
+from policies.report import require_text
 from policies.vocabulary import DECIDERS, PARTIES, CommandId, EntryKind, Role, Seq, Visibility
 
 REASON_CHARS: Final = 1_000
@@ -115,11 +116,7 @@ def judge(verdict: Verdict, target: Target | None, role: Role, reason: str) -> E
     """
     if role not in DECIDERS:
         raise Forbidden("Only support staff can do this, and not in their own case.")
-    if len(reason) > REASON_CHARS:
-        details = {"field": "reason", "limit": REASON_CHARS}
-        raise TooLarge(f"The reason may have at most {REASON_CHARS} characters.", details=details)
-    if any("\ud800" <= c <= "\udfff" for c in reason):
-        raise BadRequest("The reason holds half of a character.", details={"field": "reason"})
+    require_text(reason, REASON_CHARS, "reason")
     if target is None:
         raise NotFound("There is no such entry.")
     if target.author.role not in PARTIES:

@@ -1,6 +1,6 @@
 """The rooms: what is known of each beside its log."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,11 @@ class Rooms:
         found = await self._rooms.find_one({"_id": room})
         return None if found is None else decode_room(found)
 
+    async def several(self, rooms: Collection[RoomId]) -> dict[RoomId, RoomFacts]:
+        """Those of the rooms that exist, in one query."""
+        found = await self._rooms.find({"_id": {"$in": list(rooms)}})
+        return {document["_id"]: decode_room(document) for document in found}
+
     async def of_user(self, user: UserId, limit: int, cursor: str | None = None) -> RoomPage:
         """The order and dispute rooms in which a user is buyer or seller, newest first. No party sees a staff log.
 
@@ -60,6 +65,11 @@ class Rooms:
         """Drop a party's name."""
         for side in ("buyer", "seller"):
             await self._rooms.update_one({"_id": room, f"{side}.id": user}, {"$set": {f"{side}.name": ""}})
+
+    async def set_slow_mode(self, room: RoomId, every_s: int, session: Session) -> None:
+        """Say how long a party has to wait between two messages, within the transaction of the entry that says so."""
+        update = {"$set": {"slow_mode_s": every_s}} if every_s else {"$unset": {"slow_mode_s": ""}}
+        await self._rooms.update_one({"_id": room}, update, session=session)
 
     async def set_state(self, facts: RoomFacts, session: Session) -> None:
         """Say how a dispute room stands, within the transaction that changes it. Its parties stay as they are."""
@@ -111,4 +121,5 @@ def decode_room(document: Mapping[str, Any]) -> RoomFacts:
         closed=document["closed"],
         unattended=document.get("unattended", False),
         closes_at=document.get("closes_at"),
+        slow_mode_s=document.get("slow_mode_s", 0),
     )

@@ -26,6 +26,8 @@ One shard holds all of a room, so that everything on the way of a message touche
   the order: two to four shards, at the pace of people. ``Disputes.get`` and ``advance`` name a dispute: one shard.
   ``page``, ``counts`` and ``claim_due`` ask all shards, each of which has the next few ready in its index.
 * ``audit``: {dispute: 1}: it is read by dispute.
+* ``reports``: {_id: 1}: few, and read by staff. The queue of flags, the strikes of a user and what the marketplace is
+  to be told of them ask all shards of ``entries``, each by an index of flagged entries only.
 * ``webhook_streams`` and ``webhook_deliveries``: {_id: 1} (their ids begin with the endpoint); ``webhooks`` stays
   unsharded. Queueing is a transaction over the shards of some disputes' events; sending names a stream or a delivery.
 * ``checkpoints``: {_id: 1}. ``api_keys``, ``revocations``, ``leases``, ``meta`` stay unsharded: small, and read through
@@ -46,6 +48,7 @@ from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from policies.flag import FlagState, Mark
+from policies.report import ReportCategory, ReportOutcome, ReportState
 from policies.vocabulary import OrderEventType, Role, RoomKind, Stage, Status, Visibility
 from storage.chain import KEY_SEPARATOR
 from storage.client import Database
@@ -115,6 +118,7 @@ _ROOM: Final = _object(
         "closed": {"bsonType": "bool"},
     },
     unattended={"bsonType": "bool"},
+    slow_mode_s=_COUNT,  # while there is some
 )
 _DISPUTE: Final = _object(
     {
@@ -181,6 +185,23 @@ _EVIDENCE: Final = _object(
         "announced_at": _DATE,
         "touched_at": _DATE,
     }
+)
+_REPORT: Final = _object(
+    {
+        "_id": _ID,
+        "room": _ID,
+        "seq": {"bsonType": ["int", "long"], "minimum": 1},
+        "reporter": _object({"id": _ID, "role": _one_of(Role), "name": _TEXT}),
+        "about": _ID,
+        "category": _one_of(ReportCategory),
+        "text": _TEXT,
+        "at": _DATE,
+        "state": _one_of(ReportState),
+    },
+    outcome=_one_of(ReportOutcome),  # once it is resolved, with the others
+    note=_TEXT,
+    resolved_by=_ID,
+    resolved_at=_DATE,
 )
 _HOLD: Final = _object({"_id": _ID, "by": _ID, "role": _one_of(Role), "reason": _TEXT, "since": _DATE})
 
@@ -307,6 +328,16 @@ COLLECTIONS: Final = (
             IndexModel([("said.sha256", ASCENDING)], name="sha256"),
         ),
         _EVIDENCE,
+    ),
+    _Collection(
+        "reports",
+        (
+            # What staff have to look at, the oldest first.
+            IndexModel([("state", ASCENDING), ("at", ASCENDING), ("_id", ASCENDING)], name="queue"),
+            # How many somebody has made lately.
+            IndexModel([("reporter.id", ASCENDING), ("at", ASCENDING)], name="reporter"),
+        ),
+        _REPORT,
     ),
     # Disputes whose evidence must be kept.
     _Collection("holds", validator=_HOLD),

@@ -13,7 +13,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from chatserver import asyncapi
-from chatserver.http import disputes, docs, evidence, health, holds, orders, rooms, sandbox, transcript, webhooks
+from chatserver.http import (
+    disputes,
+    docs,
+    evidence,
+    health,
+    holds,
+    moderation,
+    orders,
+    reports,
+    rooms,
+    sandbox,
+    transcript,
+    webhooks,
+)
 from chatserver.http.exchange import Exchange
 from chatserver.http.problems import Problem, on_chat_error, on_http_error, on_validation_error
 from chatserver.http.services import Services
@@ -73,7 +86,7 @@ def create_api(services: Services, lifespan: Lifespan | None = None, routes: Seq
             ),
         ],
     )
-    for part in (orders, disputes, holds, rooms, evidence, transcript, webhooks, health):
+    for part in (orders, disputes, holds, rooms, moderation, reports, evidence, transcript, webhooks, health):
         api.include_router(part.router(services))
     if settings.sandbox:
         api.include_router(sandbox.router(services))

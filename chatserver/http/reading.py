@@ -7,7 +7,7 @@ from chatserver.access import BackEnd, Caller
 from chatserver.http.services import Services
 from policies.dispute.state import Dispute
 from policies.errors import NotFound
-from policies.room import RoomFacts, role_in_room
+from policies.room import RoomFacts, dispute_of, role_in_room
 from policies.vocabulary import STAFF, ApiScope, DisputeId, Role, RoomId, RoomKind, UserId
 from storage.audit import AuditRecord
 
@@ -87,6 +87,23 @@ async def record_reads(
     """
     places = [(each.id, room or each.room) for each in disputes]
     await _record(services, reader, action, places or [(None, room)], details)
+
+
+async def record_places(
+    services: Services,
+    reader: Reader,
+    action: str,
+    rooms: Collection[RoomFacts],
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """``record_read`` of several rooms at once: a record for each; when there are none, one says that somebody has
+    looked.
+
+    Raises:
+        Unavailable: as above.
+    """
+    places = [(dispute_of(facts), facts.id) for facts in rooms]
+    await _record(services, reader, action, places or [(None, None)], details)
 
 
 async def _record(

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import groupby
 from random import Random
@@ -16,12 +16,14 @@ from typing import Any, Final
 
 import orjson
 
+from chatserver import slow_mode
 from chatserver.access import Authenticator
 from chatserver.clock import ShiftedClock
 from chatserver.disputes.desk import Desk as DisputeDesk
 from chatserver.errors import CloseCode
 from chatserver.hub.attendance import Attendance
 from chatserver.hub.bus import Bus
+from chatserver.hub.changes import Changes
 from chatserver.hub.disputes import LiveDisputes
 from chatserver.hub.hubs import HubChange, HubRegistry, writer_of
 from chatserver.hub.live_room import LiveRoom, Member, partition_channel, partition_of
@@ -45,6 +47,7 @@ from chatserver.hub.unread_marks import UnreadMarks
 from chatserver.hub.writer import Desk, Submission
 from chatserver.hub.writers import Writers
 from chatserver.metrics import Metrics
+from chatserver.moderation_office import ModerationOffice
 from chatserver.observers import BusMetrics
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
@@ -69,6 +72,7 @@ CONTROL: Final = "control"
 TICK_S: Final = 0.25
 RESTART_S: Final = 1.0
 _ORDER_UPDATED: Final = str(EntryKind.ORDER_UPDATED)
+_NOTICE: Final = str(EntryKind.NOTICE)
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +101,7 @@ class HubParts:
     evidence: EvidenceStore
     orders: Orders
     screener: Callable[[], Screener]
+    moderation: ModerationOffice
     auth: Authenticator
 
 
@@ -116,6 +121,7 @@ class Hub:
         self.evidence = parts.evidence
         self.rooms = parts.rooms
         self.cursors = parts.cursors
+        self.moderation = parts.moderation
         self.live: dict[RoomId, LiveRoom] = {}
         self.message_rates = UserRates(settings.messages_per_s, settings.message_burst)
         self.sessions = Sessions(settings.connections, settings.reconnect_spread_s, parts.random, parts.metrics)
@@ -152,6 +158,7 @@ class Hub:
             timedelta(seconds=settings.claim_lease_s),
             self.spawn,
         )
+        self.changes = Changes(parts.log, self.live, self.spawn)
         self.staff_logs = StaffLogs(parts.log, self.open_room, self.close_room, self.start_feed)
         self.screening = MessageScreening(parts.screener, parts.log, parts.orders, parts.clock)
         self._unread = UnreadMarks(
@@ -284,9 +291,12 @@ class Hub:
             for publication in run:
                 if publication.kind == _ORDER_UPDATED:
                     self._order_changed(live, publication)
+                elif publication.kind == _NOTICE:
+                    self._noticed(live, publication)
             self.tally.delivered += live.deliver(run)
             if live.delivered is not None:
                 live.delivered(run)
+            self.changes.delivered(live, run)
             if live.senders is not None:
                 live.senders.offer(run)
 
@@ -302,6 +312,13 @@ class Hub:
             for membership in live.change_parties(UserId(parties["buyer"]), UserId(parties["seller"])):
                 membership.member.close(CloseCode.ACCESS_REVOKED, "no longer a party of this order")
         live.order = None  # it is read again with the next message
+
+    @staticmethod
+    def _noticed(live: LiveRoom, publication: Publication) -> None:
+        """So it does of slow mode."""
+        body = publication.body()
+        if body.get("notice") == slow_mode.NOTICE:
+            live.facts = replace(live.facts, slow_mode_s=body["every_s"])
 
     # Rooms
 

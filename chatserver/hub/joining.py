@@ -4,6 +4,7 @@ The order of steps is what makes it exact; see ``feed``.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,10 +66,12 @@ async def join(
         live.facts, membership.role = await _admit(hub, member, room_id)
         return page
 
+    strikes: Mapping[UserId, float] = {}
     try:
         if role in STAFF:
             await hub.disputes.record_read(facts, member.user_id, role, "room.join", after=after)
             await hub.staff_logs.follow(live)
+            strikes = await hub.moderation.strikes.scores((facts.buyer.id, facts.seller.id))
         cursors, page, _ = await asyncio.gather(hub.cursors.of_room(room_id), read(), hub.attendance.learn(live))
         while True:
             hub.deliver(live, live.feed.start(page.head))
@@ -83,7 +86,7 @@ async def join(
             hub.close_room(live)
         raise
     # Nothing is awaited between going live and sending what was read, so the order on the wire is that of the log.
-    answer = _joined(live, membership, page, cursors, after, hub.settings.history_bytes)
+    answer = _joined(live, membership, page, cursors, after, hub.settings.history_bytes, strikes)
     if page.dispute is not None:
         answer |= shown(page.dispute, membership.role, member.user_id, hub.clock.now())
     if command_id is not None:
@@ -93,6 +96,7 @@ async def join(
         member.send(publication.frame_for(member.user_id, membership.role))
     if page.dispute is not None:
         hub.disputes.joined(live, membership, page.dispute, held)
+    hub.changes.joined(live, membership, after, page.entries, held)
     for user, cursor in cursors.items():
         hub.notices.learn_cursor(room_id, user, cursor.delivered, cursor.read)
     hub.attendance.changed(live, member.user_id)
@@ -134,29 +138,35 @@ def _joined(
     cursors: dict[UserId, Cursor],
     after: int | None,
     most_bytes: int,
+    strikes: Mapping[UserId, float],
 ) -> dict[str, Any]:
     user, role = membership.member.user_id, membership.role
     # Without a position the client wants the latest; with one it goes on from there.
     entries, left_out = fit(page.entries, user, role, most_bytes, newest=after is None)
-    return {
+    answer: dict[str, Any] = {
         "type": "joined",
         "room": live.id,
         "kind": live.facts.kind.value,
         "head": page.head,
-        "members": _members(live, membership, cursors),
+        "members": _members(live, membership, cursors, strikes),
         "you": {"role": role.value},
         "available_actions": [],
         "entries": entries,
         "more": page.more or left_out > 0,
         "cursors": {user: {"delivered": at.delivered, "read": at.read} for user, at in cursors.items()},
     }
+    if live.facts.slow_mode_s:
+        answer["slow_mode_s"] = live.facts.slow_mode_s
+    return answer
 
 
-def _members(live: LiveRoom, joining: Membership, cursors: dict[UserId, Cursor]) -> list[dict[str, Any]]:
+def _members(
+    live: LiveRoom, joining: Membership, cursors: dict[UserId, Cursor], strikes: Mapping[UserId, float]
+) -> list[dict[str, Any]]:
     """The parties, present or not, and whoever else is present."""
     present = {one.user: one for one in live.roster.members()}
     facts = live.facts
-    members = []
+    members: list[dict[str, Any]] = []
     for party, role in ((facts.buyer, Role.BUYER), (facts.seller, Role.SELLER)):
         seen = present.pop(party.id, None)
         here = party.id == joining.member.user_id
@@ -165,6 +175,8 @@ def _members(live: LiveRoom, joining: Membership, cursors: dict[UserId, Cursor])
         cursor = cursors.get(party.id)
         if state is PresenceState.OFFLINE and cursor is not None and cursor.last_seen is not None:
             members[-1]["last_seen"] = rfc3339(cursor.last_seen)
+        if party.id in strikes:
+            members[-1]["strikes"] = strikes[party.id]
     if joining.role not in (Role.BUYER, Role.SELLER):
         present.pop(joining.member.user_id, None)
         me = joining.member

@@ -6,6 +6,7 @@ a long text, which is screened beside the event loop.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 
 from chatserver.clock import Clock
 from chatserver.hub.live_room import LiveRoom
@@ -13,6 +14,7 @@ from chatserver.hub.publication import Publication
 from chatserver.hub.senders import ENTRIES, Senders
 from chatserver.screening import AT_ONCE_CHARS, TextScreening
 from policies.contact import OrderContext
+from policies.errors import RateLimited
 from policies.screener import Screener, context_of
 from policies.screening import Screening
 from storage.orders import Orders
@@ -43,6 +45,7 @@ class MessageScreening:
         if senders is None or order is None:
             raise RuntimeError("nothing is known of this room yet")
         now = self._clock.now()
+        _require_patience(live, senders, user, command_id, now)
         earlier = senders.earlier(user, command_id, now)
         senders.sent(user, command_id, text, now)
         return self._screener().message(text, earlier, order, now)
@@ -61,6 +64,7 @@ class MessageScreening:
         if senders is None or order is None:
             raise RuntimeError("nothing is known of this room yet")
         now = self._clock.now()
+        _require_patience(live, senders, user, command_id, now)
         earlier = senders.earlier(user, command_id, now)
         senders.sent(user, command_id, text, now)
         return await asyncio.to_thread(self._screener().message, text, earlier, order, now)
@@ -94,3 +98,13 @@ class MessageScreening:
         if live.order is None:
             senders.begin([Publication.of(entry) for entry in page])
             live.order = OrderContext() if order is None else context_of(order.facts)
+
+
+def _require_patience(live: LiveRoom, senders: Senders, user: str, command_id: str, now: datetime) -> None:
+    """In slow mode a party waits between two messages; to send the same one again is no other message."""
+    every = timedelta(seconds=live.facts.slow_mode_s)
+    last = senders.last(user, command_id) if every else None
+    if last is not None and (wait := last + every - now) > timedelta():
+        milliseconds = -(-wait // timedelta(milliseconds=1))
+        details = {"slow_mode_s": live.facts.slow_mode_s}
+        raise RateLimited("This room is in slow mode: please wait.", details=details, retry_after_ms=milliseconds)

@@ -67,6 +67,14 @@ class Senders:
         if all(command_id != known for known, _ in sender.said):
             sender.said.append((command_id, Said(at, text[-CHARS:])))
 
+    def last(self, user: str, command_id: str) -> datetime | None:
+        """When a sender has last written something else; None when they have not, or this is being sent again."""
+        self._read()
+        sender = self._of.get(user)
+        if sender is None or not sender.said or any(command_id == known for known, _ in sender.said):
+            return None
+        return max(said.at for _, said in sender.said)
+
     def earlier(self, user: str, command_id: str, now: datetime) -> Earlier:
         """What is known of a sender who writes something new; a message sent again is not its own predecessor."""
         self._read()

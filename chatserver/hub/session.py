@@ -23,6 +23,7 @@ from chatserver.hub.joining import join
 from chatserver.hub.live_room import LiveRoom
 from chatserver.hub.pipe import HOLD_BACKLOG, HOLD_FLOOD, Pipe, Send
 from chatserver.hub.rates import TokenBucket
+from chatserver.hub.rulings import RulingFrame, rule
 from chatserver.hub.shown_evidence import check_shown
 from chatserver.hub.socket import FrameSocket
 from chatserver.hub.writer import Submission, Written, written
@@ -231,6 +232,9 @@ class Session:
             case protocol.History():
                 self._active()
                 return self._history(frame)
+            case protocol.MessageRelease() | protocol.MessageRedact():
+                self._active()
+                return self._rule(frame)
             case protocol.DisputeCommand():
                 self._active()
                 return self._dispute(frame)
@@ -291,6 +295,9 @@ class Session:
         elif hub.screening.at_once(live, frame.text):
             try:
                 found = hub.screening.screen(live, identity.user_id, frame.id, frame.text)
+            except RateLimited as error:  # of the room, in slow mode
+                self._refuse(frame.id, error)
+                return None
             except Exception:  # a fault of ours in one text: nothing unscreened is shown, and the others go on
                 logger.exception("a message could not be screened", extra={"session": self.session_id})
                 self._refuse(frame.id, ChatError("The server failed; this message is not stored."))
@@ -403,6 +410,14 @@ class Session:
         if wait := self._hub.message_rates.take(self.user_id, self._loop.time()):
             raise RateLimited("Too many commands.", retry_after_ms=_milliseconds(wait))
         self.send(await dispute_commands.carry_out(self._hub, live, live.members[self], frame))
+
+    async def _rule(self, frame: RulingFrame) -> None:
+        live = self._room(frame.room)
+        if self._stopping:
+            raise Unavailable("The server is stopping.", retry_after_ms=0)
+        if wait := self._hub.message_rates.take(self.user_id, self._loop.time()):
+            raise RateLimited("Too many commands.", retry_after_ms=_milliseconds(wait))
+        self.send(await rule(self._hub, live, live.members[self], frame))
 
     async def _refresh(self, frame: protocol.TokenRefresh) -> None:
         held = self.identity

@@ -1,0 +1,88 @@
+"""Telling the members of a room that an entry looks different now: staff have released or redacted it.
+
+The log has an entry of that, which every process sees in the room's stream. Each reads what the entry looks like now
+and shows it to its members, so that a client need not ask.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from chatserver.hub.live_room import LiveRoom, Membership
+from chatserver.hub.publication import Publication
+from chatserver.hub.socket import text_frame
+from chatserver.rendering import render
+from policies.entry import Entry
+from policies.errors import ChatError
+from policies.verdicts import SHOWN
+from policies.vocabulary import RoomId, Seq
+from storage.room_log import RoomLog
+
+RETRY_PAUSE_S: Final = 1.0
+_KINDS: Final = frozenset(kind.value for kind in SHOWN)
+
+logger = logging.getLogger(__name__)
+
+
+class Changes:
+    """See the module.
+
+    Args:
+        live: the rooms in service, owned by the hub.
+        spawn: runs a coroutine beside the flow of frames.
+    """
+
+    def __init__(
+        self,
+        log: RoomLog,
+        live: Mapping[RoomId, LiveRoom],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        self._log = log
+        self._live = live
+        self._spawn = spawn
+
+    def delivered(self, live: LiveRoom, run: Iterable[Publication]) -> None:
+        """The members of a room were given entries."""
+        changed = [publication.body()["seq"] for publication in run if publication.kind in _KINDS]
+        if changed:
+            self._spawn(self._tell(live, tuple(dict.fromkeys(changed)), None))
+
+    def joined(
+        self,
+        live: LiveRoom,
+        membership: Membership,
+        after: int | None,
+        page: Iterable[Entry],
+        held: Iterable[Publication],
+    ) -> None:
+        """A member was given a page of entries, and what the stream brought meanwhile: what it had before, or what was
+        read too early, may look different now."""
+        changed = [each.body["seq"] for each in page if each.kind in SHOWN and each.body["seq"] <= (after or 0)]
+        changed += [publication.body()["seq"] for publication in held if publication.kind in _KINDS]
+        if changed:
+            self._spawn(self._tell(live, tuple(dict.fromkeys(changed)), membership))
+
+    async def _tell(self, live: LiveRoom, seqs: Sequence[Seq], only: Membership | None) -> None:
+        for seq in seqs:
+            while self._live.get(live.id) is live:
+                try:
+                    entry = await self._log.read(live.id, seq)
+                except ChatError as error:
+                    logger.warning("a changed entry could not be read", extra={"room": live.id, "code": error.code})
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                    continue
+                if entry is not None:
+                    _show(live, entry, only)
+                break
+
+
+def _show(live: LiveRoom, entry: Entry, only: Membership | None) -> None:
+    for membership in tuple(live.members.values()) if only is None else (only,):
+        if live.members.get(membership.member) is membership and not membership.position.joining:
+            seen = render(entry, membership.user_id, membership.role)
+            frame = {"type": "entry.changed", "room": live.id, "entry": seen}
+            membership.send(text_frame(orjson.dumps(frame)))

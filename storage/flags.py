@@ -1,0 +1,114 @@
+"""Flagged entries: what staff have to look at, what adds up to a user's strikes, and what the marketplace is told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from policies.entry import Entry
+from policies.flag import FlagState, Mark
+from policies.vocabulary import DisputeId, RoomId, UserId
+from storage.client import Database, Session
+from storage.documents import decode_entry, entry_key
+from storage.outbox import Outbox, OutboxEvent
+from storage.places import decode_place, encode_place
+
+
+@dataclass(frozen=True, slots=True)
+class FlagQuery:
+    """Which flags are asked for; nothing in a field means any."""
+
+    states: frozenset[FlagState] = frozenset()
+    marks: frozenset[Mark] = frozenset()
+    user: UserId | None = None
+    room: RoomId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlagPage:
+    """Some flagged entries; ``cursor`` asks for the next ones, None when there are no more."""
+
+    entries: tuple[Entry, ...]
+    cursor: str | None
+
+
+class Flags:
+    """Reads flagged entries. Every method raises ``policies.errors.Unavailable`` when there is no answer in time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._entries = database.collection("entries")
+        self._disputes = database.collection("disputes")
+        self._outbox = Outbox(database)
+
+    async def page(self, query: FlagQuery, limit: int, cursor: str | None = None) -> FlagPage:
+        """Flagged entries, the oldest first.
+
+        Raises:
+            BadRequest: the cursor is none of ours.
+        """
+        found = await self._entries.find(flag_query(query, cursor), sort=[("at", 1), ("_id", 1)], limit=limit + 1)
+        shown = found[:limit]
+        more = encode_place(shown[-1]["at"], shown[-1]["_id"]) if len(found) > limit else None
+        return FlagPage(tuple(map(decode_entry, shown)), more)
+
+    async def of_user(self, user: UserId, since: datetime, limit: int) -> list[Entry]:
+        """A user's flagged entries since a time, the newest first."""
+        query = {"author.id": user, "flag.state": {"$exists": True}, "at": {"$gte": since}}
+        found = await self._entries.find(query, sort=[("at", -1)], limit=limit)
+        return [decode_entry(document) for document in found]
+
+    async def untold(self, limit: int) -> list[Entry]:
+        """Flagged entries of which the marketplace has not been told, the oldest first."""
+        found = await self._entries.find({"flag.untold": True}, sort=[("at", 1)], limit=limit)
+        return [decode_entry(document) for document in found]
+
+    async def tell(self, entry: Entry, event: OutboxEvent | None, dispute: DisputeId | None = None) -> bool:
+        """Write what the marketplace is told of a flagged entry, and that it was.
+
+        Args:
+            event: None where there is nothing to tell.
+            dispute: whose next event it is, whatever ``event.n`` says.
+
+        Returns:
+            Whether it was still to be told.
+        """
+
+        async def work(session: Session) -> bool:
+            query = {"_id": entry_key(entry.room, entry.author.id, entry.command_id), "flag.untold": True}
+            if not await self._entries.update_one(query, {"$unset": {"flag.untold": ""}}, session=session):
+                return False
+            if event is not None:
+                n = event.n if dispute is None else await self._next_number(dispute, session)
+                numbered = OutboxEvent(event.dispute, n, event.type, event.data, event.at)
+                await self._outbox.put([numbered], session)
+            return True
+
+        return await self._database.transact(work)
+
+    async def _next_number(self, dispute: DisputeId, session: Session) -> int:
+        """Take the next number of a dispute's events. Whoever changes the dispute at the same moment looks again."""
+        await self._disputes.update_one({"_id": dispute}, {"$inc": {"told": 1}}, session=session)
+        found = await self._disputes.find_one({"_id": dispute}, projection={"told": 1}, session=session)
+        if found is None:
+            raise LookupError(f"there is no dispute {dispute}")
+        return int(found["told"])
+
+
+def flag_query(query: FlagQuery, cursor: str | None) -> dict[str, Any]:
+    """All states are named where any will do: as many ranges of one index, merged in order."""
+    asked: dict[str, Any] = {"flag.state": {"$in": _words(query.states or FlagState)}}
+    if query.marks:
+        asked["flag.mark"] = {"$in": _words(query.marks)}
+    if query.user is not None:
+        asked["author.id"] = query.user
+    if query.room is not None:
+        asked["room"] = query.room
+    if cursor is not None:
+        at, key = decode_place(cursor)
+        asked |= {"at": {"$gte": at}, "$nor": [{"at": at, "_id": {"$lte": key}}]}
+    return asked
+
+
+def _words(vocabulary: Iterable[FlagState] | Iterable[Mark]) -> list[str]:
+    return sorted(word.value for word in vocabulary)
