@@ -3,26 +3,28 @@
 Nothing here is stored: what was written lately comes from the log. Words are data (``conduct_words.toml``).
 """
 
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
+from functools import cached_property
 from typing import Final
 
 from pydantic import Field
 
-from policies.contact.lexicon import Automaton, expanded
-from policies.contact.normal import fold, normalise
+from policies.conduct_words import Manner, badly_said
+from policies.contact.normal import Normal, normalise
 from policies.contact.vocabulary import Action
 from policies.part import Duration, Part
 
-_SHINGLE: Final = 3
+_PIECE: Final = 3
 """Characters of a piece that two texts are compared by."""
 _COMPARED_CHARS: Final = 2000
-"""Of each text, how much is compared: a repeat shows at its beginning."""
+"""Of each text, how much is compared, from its end."""
+_PASSAGES: Final = 2
+"""Two texts can only be about the same when the other one holds one of so many parts of the first, in its words …"""
+_PASSAGE_CHARS: Final = 40
+"""… or, of a longer text, one of so many characters."""
 
 
 class Misconduct(StrEnum):
@@ -51,15 +53,21 @@ class ConductRules(Part):
     mild_insult: Action = Field(Action.WARN, description="What is done about a rude word.")
     grave_insult: Action = Field(Action.WITHHOLD, description="What is done about hatred.")
     threat: Action = Field(Action.WITHHOLD, description="What is done about a threat.")
+    veiled_threat: Action = Field(Action.WARN, description="What is done about what may be one.")
     extortion: Action = Field(Action.WARN, description="What is done about a review used as a lever.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Said:
     """An earlier message of the same sender in the room."""
 
     at: datetime
     text: str
+
+    @cached_property
+    def plain(self) -> str:
+        """Its letters and digits alone. Worked out once, when a later message is compared with it."""
+        return _plain(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +81,9 @@ class Concern:
     rule: str
 
 
-_KINDS: Final = ("mild", "grave", "threat", "extortion")
-
-
-@cache
-def _words() -> Automaton:
-    data: Mapping[str, Mapping[str, Sequence[str]]]
-    data = tomllib.loads(files("policies").joinpath("conduct_words.toml").read_text(encoding="utf-8"))
-    entries: dict[str, int] = {}
-    for place, kind in enumerate(_KINDS):
-        for entry in data[kind]["words"]:
-            for form in expanded(entry):
-                entries[fold(form)] = entries.get(fold(form), 0) | 1 << place
-    return Automaton(entries)
-
-
-def conduct(text: str, lately: Sequence[Said], now: datetime, rules: ConductRules) -> tuple[Concern, ...]:
+def conduct(
+    text: str, lately: Sequence[Said], now: datetime, rules: ConductRules, normal: Normal | None = None
+) -> tuple[Concern, ...]:
     """What is wrong with a message.
 
     Args:
@@ -97,37 +92,65 @@ def conduct(text: str, lately: Sequence[Said], now: datetime, rules: ConductRule
             passed over.
         now: when it was sent.
         rules: the operator's.
+        normal: its normal form, where that is known already.
     """
     found: list[Concern] = []
-    if sum(now - said.at <= rules.flood_within for said in lately) + 1 >= rules.flood_messages:
+    if _floods(lately, now, rules):
         found.append(Concern(Misconduct.FLOODING, rules.flooding, 0, 0, "conduct.flooding"))
-    recent = [said.text for said in lately if now - said.at <= rules.repeat_within]
-    if sum(alike(text, other) >= rules.alike for other in recent) >= rules.repeats:
+    if _repeats(text, lately, now, rules):
         found.append(Concern(Misconduct.REPEATING, rules.repeating, 0, 0, "conduct.repeating"))
     if len(text) > rules.long_chars:
         found.append(Concern(Misconduct.LONG_PASTE, rules.long_paste, 0, 0, "conduct.long_paste"))
-    found += _said_badly(text, rules)
+    normal = normal or normalise(text)
+    for said in badly_said(normal):
+        kind, action = _MANNERS[said.manner]
+        span = normal.span(said.start, said.end)
+        found.append(Concern(kind, getattr(rules, action), *span, f"conduct.{said.manner.value}"))
     return tuple(found)
 
 
-def _said_badly(text: str, rules: ConductRules) -> list[Concern]:
-    normal = normalise(text)
-    done = {
-        "mild": (Misconduct.INSULT, rules.mild_insult),
-        "grave": (Misconduct.INSULT, rules.grave_insult),
-        "threat": (Misconduct.THREAT, rules.threat),
-        "extortion": (Misconduct.EXTORTION, rules.extortion),
-    }
-    found: list[Concern] = []
-    covered: dict[str, int] = {}
-    hits = sorted(_words().find(" ".join(normal.text.split("\n"))), key=lambda hit: (hit[0], -hit[1]))
-    for start, end, mask in hits:
-        for place, name in enumerate(_KINDS):
-            if mask >> place & 1 and covered.get(name, 0) <= start:
-                covered[name] = end
-                kind, action = done[name]
-                found.append(Concern(kind, action, *normal.span(start, end), f"conduct.{name}"))
-    return found
+_MANNERS: Final = {
+    Manner.MILD: (Misconduct.INSULT, "mild_insult"),
+    Manner.GRAVE: (Misconduct.INSULT, "grave_insult"),
+    Manner.THREAT: (Misconduct.THREAT, "threat"),
+    Manner.VEILED: (Misconduct.THREAT, "veiled_threat"),
+    Manner.EXTORTION: (Misconduct.EXTORTION, "extortion"),
+}
+"""What each is, and the rule that says what is done about it."""
+
+
+def _floods(lately: Sequence[Said], now: datetime, rules: ConductRules) -> bool:
+    if len(lately) + 1 < rules.flood_messages:
+        return False
+    since = now - rules.flood_within
+    return sum(said.at >= since for said in lately) + 1 >= rules.flood_messages
+
+
+def _repeats(text: str, lately: Sequence[Said], now: datetime, rules: ConductRules) -> bool:
+    """Whether about the same was said often enough before. Most messages are told apart by their lengths alone."""
+    allowed = rules.repeats
+    if len(lately) < allowed:
+        return False
+    since, size = now - rules.repeat_within, len(text)
+    least, most = size // 2 - 2, size * 2 + 2
+    others = [said for said in lately if least <= len(said.text) <= most and said.at >= since]
+    if len(others) < allowed:
+        return False
+    plain = _plain(text)
+    passages = _passages(plain)
+    pieces: frozenset[str] | None = None
+    left = len(others)
+    for said in others:
+        other = said.plain
+        if plain == other:
+            allowed -= 1
+        elif any(passage in other for passage in passages):
+            pieces = _pieces(plain) if pieces is None else pieces
+            allowed -= _likeness(pieces, _pieces(other)) >= rules.alike
+        left -= 1
+        if allowed <= 0 or left < allowed:
+            break
+    return allowed <= 0
 
 
 def alike(one: str, other: str) -> float:
@@ -135,14 +158,37 @@ def alike(one: str, other: str) -> float:
 
     Case, accents, white space and punctuation make no difference.
     """
-    first, second = _pieces(one), _pieces(other)
+    return _likeness(_pieces(_plain(one)), _pieces(_plain(other)))
+
+
+def _likeness(first: frozenset[str], second: frozenset[str]) -> float:
     if not first or not second:
         return 1.0 if first == second else 0.0
     return len(first & second) / len(first | second)
 
 
-def _pieces(text: str) -> frozenset[str]:
-    plain = "".join(char for char in normalise(text[:_COMPARED_CHARS]).text if char.isalnum())
-    if len(plain) < _SHINGLE:
+class _LettersAndDigits(dict[int, str | None]):
+    """A table for ``str.translate`` that drops all else; filled as characters come."""
+
+    def __missing__(self, point: int) -> str | None:
+        char = chr(point)
+        kept = self[point] = char if char.isalnum() else None
+        return kept
+
+
+_ALNUM: Final = _LettersAndDigits()
+
+
+def _plain(text: str) -> str:
+    return normalise(text[-_COMPARED_CHARS:]).text.translate(_ALNUM)
+
+
+def _passages(plain: str) -> tuple[str, ...]:
+    size = min(max(len(plain) // _PASSAGES, 1), _PASSAGE_CHARS)
+    return tuple(plain[place : place + size] for place in range(0, max(len(plain) - size, 0) + 1, size))
+
+
+def _pieces(plain: str) -> frozenset[str]:
+    if len(plain) < _PIECE:
         return frozenset([plain]) if plain else frozenset()
-    return frozenset(plain[place : place + _SHINGLE] for place in range(len(plain) - _SHINGLE + 1))
+    return frozenset(plain[place : place + _PIECE] for place in range(len(plain) - _PIECE + 1))
