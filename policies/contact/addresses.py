@@ -15,10 +15,28 @@ import tldextract
 from policies.contact.views import View, replaced
 
 _AT_WORDS: Final = (
-    "at|arroba|aroba|arobase|arrobase|ät|aet|chiocciola|malpa|malpka|klammeraffe|собака|собачка|эт|آت|ات|艾特|圈a|"
-    "a cong|at the rate|at sign|monkey|kuyruklu a|et isareti|keong"
+    "at|arroba|aroba|arobase|arrobase|ät|aet|chiocciola|malpa|malpka|klammeraffe|affenschwanz|собака|собачка|сабака|эт|"
+    "равлик|песик|آت|ات|ات ساين|艾特|圈a|a cong|a vong|a moc|at the rate|at sign|monkey|kuyruklu a|kuyruklu|et isareti|"
+    "keong|apenstaartje|apenstaart|zavinac|snabel-a|snabel a|snabela|krollalfa|kanelbulle|arond|a rond|kukac|"
+    "アットマーク|アット|골뱅이|एट|אט|שטרודל|παπακι|miukumauku|atmark"
 )
-_DOT_WORDS: Final = "dot|punto|ponto|punkt|point|точка|тчк|nokta|kropka|titik|cham|دوت|نقطه|点|點|bindu|d0t"
+_DOT_WORDS: Final = (
+    "dot|punto|ponto|punkt|punkti|punktum|point|точка|тчк|крапка|крап|nokta|kropka|tecka|bodka|titik|cham|دوت|دات|نقطه|点|點|bindu|"
+    "d0t|dott|punt|punct|piste|pont|ピリオト|トット|닷|쩜|डट|נקודה|τελεια"
+)
+_PROVIDER_WORDS: Final = {
+    "гмайл": "gmail", "гмаил": "gmail", "жмаил": "gmail", "джимеил": "gmail", "гмеил": "gmail", "жмеил": "gmail", "маил": "mail",
+    "яндекс": "yandex", "рамблер": "rambler", "хотмаил": "hotmail", "аутлук": "outlook", "яху": "yahoo", "айклауд": "icloud",
+    "جيميل": "gmail", "جيمايل": "gmail", "هوتميل": "hotmail", "ياهو": "yahoo", "اوتلوك": "outlook",
+    "जमल": "gmail", "シーメール": "gmail", "지메일": "gmail", "네이버": "naver", "谷歌邮箱": "gmail",
+}  # fmt: skip
+"""Mail providers as other scripts write them, in normal form."""
+_ENDING_WORDS: Final = {
+    "ком": "com", "ру": "ru", "нет": "net", "орг": "org", "юа": "ua", "كوم": "com", "كم": "com", "نت": "net", "کام": "com",
+    "كام": "com", "कम": "com", "कॉम": "com", "컴": "com", "コム": "com", "kom": "com", "ای ار": "ir", "اي ار": "ir", "ир": "ir",
+    "com com": "com", "c0m": "com", "c o m": "com",
+}  # fmt: skip
+"""Endings of host names as other scripts write them, in normal form."""
 _PROVIDERS: Final = (
     "gmail|gmai|gmial|gamil|googlemail|hotmail|outlook|yahoo|ymail|icloud|aol|protonmail|proton|tutanota|yandex|gmx|"
     "rediffmail|zoho|fastmail|live|mail|rocketmail|wanadoo|libero|interia|seznam|rambler"
@@ -26,7 +44,7 @@ _PROVIDERS: Final = (
 _ENDINGS: Final = (
     "com|net|org|info|biz|io|co|gg|me|ru|de|uk|fr|es|it|pl|br|mx|ar|cl|pe|tr|id|vn|in|cn|us|eu|ca|au|nl|be|ch|at|pt|se|no|"
     "dk|fi|cz|sk|hu|ro|bg|gr|ua|by|kz|jp|kr|tw|hk|sg|my|ph|th|sa|ae|eg|ma|za|ng|tv|cc|xyz|shop|store|online|site|app|dev|"
-    "link|live|club|top|pro|ly|gl|ws|to|edu|gov|page|chat|ai|su|vip|icu|win|fun|space|website|tech|game|games|market"
+    "gd|link|live|club|top|pro|ly|gl|ws|to|edu|gov|page|chat|ai|su|vip|icu|win|fun|space|website|tech|game|games|market"
 )
 _ENDING: Final = rf"(?:{_ENDINGS})(?:\.(?:uk|br|mx|ar|tr|id|vn|in|cn|au|jp|kr|tw|hk|sg|my|ph|za|pl|co))?"
 _EMAIL: Final = re.compile(
@@ -47,6 +65,11 @@ _TWITCH: Final = re.compile(
     r"(?<![\w@.])(twitch|youtube|instagram|facebook|discord|t|wa|vk)\s(tv|com|gg|me)/([\w.-]{2,60})"
 )
 _WWW: Final = re.compile(r"\bwww[\s,]+[\w-]{2,40}[\s,]+(?:com|net|org|ru|de|info|shop)\b")
+_RUN_INTO: Final = re.compile(
+    r"(?<![\w.])[\w.]{2,40}?at(?:gmail|hotmail|yahoo|outlook|icloud|yandex|proton(?:mail)?)(?:dot|d0t|\.)(?:com|ru|net|me)(?!\w)"
+)
+_SERVER: Final = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?::\d{2,5})?/[a-z][\w/-]{2,60}")
+_GUILD: Final = re.compile(r"\bdiscord\s(?:dot\s)?gg\s[\w-]{4,20}")
 _FILES: Final = frozenset(
     [
         "png",
@@ -151,6 +174,18 @@ _COMMON: Final = frozenset(
         "top",
     ]
 )
+_PRODUCTS: Final = frozenset({"asp.net", "vb.net", "ado.net", "paint.net", "battle.net", "socket.io", "draw.io", "node.js", "next.js"})
+"""Names of programs that look like hosts."""
+_HOSTERS: Final = frozenset(
+    {"co", "me", "bio", "ee", "to", "ai", "link", "market", "games", "carrd.co", "works", "so", "fun"}
+)
+"""Suffixes under which a name of three parts is a page of somebody."""
+_WORDS_TOO: Final = frozenset({"es", "de", "fr", "pt", "us", "ch", "se", "su", "me", "eu"})
+_SENTENCE_GOES_ON: Final = re.compile(r" (?!and |or |y |e |et |und |for |to |,)[^\W\d_]{3,}")
+_WITH: Final = re.compile(
+    r" (?:certeza|[ao]s?|uma?|meus?|minhas?|seus?|suas?|tod[ao]s?|isso|voces?|ele|ela|atraso|problemas?)\b"
+)
+"""After ``ayer.es`` or ``ontem.com``, which are words as well: where a space was forgotten, the sentence goes on."""
 """Suffixes that are no words: with them, a bare name with a dot in it is a link."""
 _INVITES: Final = re.compile(
     r"(?:discord\.gg|discord(?:app)?\.com/invite|t\.me|telegram\.me|wa\.me|chat\.whatsapp\.com|api\.whatsapp\.com|m\.me|line\.me|"
@@ -206,6 +241,7 @@ def emails(text: str, hosts: Hosts) -> list[Found]:
         found.append((match.start(), match.end(), 0.95 if _suffix(host) else 0.6, "email.address"))
     found += _all(_EMAIL_PROVIDER, text, 0.8, "email.provider")
     found += _all(_RUN_TOGETHER, text, 0.8, "email.run_together")
+    found += _all(_RUN_INTO, text, 0.85, "email.run_together")
     found += _all(_HASHED, text, 0.85, "email.other_sign")
     return found
 
@@ -217,6 +253,8 @@ def links(text: str, hosts: Hosts, *, cased: str) -> list[Found]:
         host = (match["any"] or match["host"]).partition(":")[0].strip(".")
         ending = host.rpartition(".")[2]
         if hosts.is_own(host) or hosts.is_own(host.removeprefix("www.")) or ending in _RESERVED:
+            continue
+        if host in _PRODUCTS:
             continue
         if match["scheme"]:
             if "." in host and not host.replace(".", "").isdigit():
@@ -239,20 +277,30 @@ def links(text: str, hosts: Hosts, *, cased: str) -> list[Found]:
         elif len(path) > 2 and path[0] == "/" and len(host) > 4:
             found.append((*found_at, 0.85 if suffix.rpartition(".")[2] in _COMMON else 0.6, "url.path"))
         elif suffix.rpartition(".")[2] in _COMMON and len(host.removesuffix("." + suffix)) > 2:
+            forgotten = _SENTENCE_GOES_ON if suffix in _WORDS_TOO else _WITH if suffix == "com" else None
+            if forgotten is not None and forgotten.match(text, match.end()):
+                found.append((*found_at, 0.4, "url.bare"))
+                continue
             capital = cased[match.start() + host.rfind(".") + 1 : match.start() + host.rfind(".") + 2].isupper()
             lower = cased[match.start() : match.start() + len(host)].isupper()
             found.append(
                 (*found_at, 0.3 if capital and not lower and suffix not in ("com", "net", "org") else 0.74, "url.bare")
             )
+        elif (
+            suffix in _HOSTERS
+            and host.count(".") > 1
+            and all(len(label) > 2 for label in host.removesuffix("." + suffix).split("."))
+        ):
+            found.append((*found_at, 0.6, "url.bare"))
         elif "-" in host or any(char.isdigit() for char in host):
             found.append((*found_at, 0.55, "url.bare"))
     found += _all(_TWITCH, text, 0.7, "url.spaced") + _all(_WWW, text, 0.8, "url.spaced")
+    found += _all(_GUILD, text, 0.75, "url.spaced") + _all(_SERVER, text, 0.6, "url.server")
+    found += _all(_ME, text, 0.9, "url.invite")
     return found
 
 
-_SPACED_ENDING: Final = (
-    r"(?:(?:com|net|org|ru|info|shop|store|xyz|site|online|co\.uk|com\.br)\b|(?:me|gg|ly|gl|io|tv)\s?(?:/|slash))"
-)
+_SPACED_ENDING: Final = r"(?:(?:com|net|org|ru|info|shop|store|xyz|site|online|cc|top|vip|club|co\.uk|com\.br)\b|(?:me|gg|ly|gl|io|tv)\s?(?:/|slash))"
 """What ends a host name even after a space: endings that are no words, or go on with a path."""
 _OPEN: Final = r"[(\[{<\"'*_~|]"
 _CLOSE: Final = r"[)\]}>\"'*_~|]"
@@ -260,21 +308,21 @@ _SIGN: Final = re.compile(
     rf"\s*{_OPEN}\s?(?:(?P<at>{_AT_WORDS}|a|@)|(?P<dot>{_DOT_WORDS}|d|\.|,)|(?P<slash>slash|/))\s?{_CLOSE}\s*"
     r"|(?P<hat>-at-)|(?P<hdot>-dot-)"
     rf"|(?P<sat>\s+(?:{_AT_WORDS})\s+|\s*(?<=[^\x00-\x7f])(?:艾特|圈a)\s*|\s+@\s*|\s*@\s+|\s🅰t\s)"
-    rf"|(?P<sdot>\s+(?:{_DOT_WORDS})\s+|\s*(?<=\w)点(?=[a-z])|\s*(?<=\w)點(?=[a-z])|\s*\.\s+(?={_SPACED_ENDING})"
+    rf"|(?P<sdot>\s+(?:{_DOT_WORDS})\s+|\s*[닷쩜]\s*(?=com|net|kr|co|컴|넷)|\s*(?<=\w)点(?=[a-z])|\s*(?<=\w)點(?=[a-z])|\s*\.\s+(?={_SPACED_ENDING})"
     rf"|\s+\.\s*(?={_SPACED_ENDING}|[\w .]{{1,20}}@)|,(?=(?:com|net|org|ru)\b))"
     rf"|(?P<sslash>\s+(?:slash|barra|forward slash|слэш|slesh)\s+|\s+/\s*|\s*/\s+)"
     rf"|(?P<scheme>\bh(?:tt|xx)ps?\s*:?\s*//?\s*/?\s*(?=\w))|(?P<www>\bw\s?w\s?w\s*(?:\.|dot|punto|ponto|punkt)\s*(?=\w))"
 )
 _SPELLED: Final = re.compile(
-    rf"'(?:at|dot)'|[(\[{{<\"*_~|-]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|-]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly)\b"
-    rf"|[点點][a-z]|[a-z]艾特|\b(?:{_AT_WORDS})\s+(?:{_PROVIDERS})\b|,(?:com|net|ru|de|org|gg|io)\b"
+    rf"'(?:at|dot)'|[(\[{{<\"*_~|-]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|-]|\b(?:{_DOT_WORDS})\b|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly|cc|top|vip|xyz)\b"
+    rf"|[点點][a-z]|[닷쩜]\s?(?:com|net|kr|co|컴|넷)|[a-z]艾特|\b(?:{_AT_WORDS})\s+(?:{_PROVIDERS})\b|,(?:com|net|ru|de|org|gg|io)\b"
     r"|:\s?/\s?/|w w w|\s/\s"
 )
 
 
 _SIGNS: Final = re.compile(r"[-'](?:at|dot)[-']|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b")
 _SIGN_CHARS: Final = "-'@([{<\"*~|点點/_,"
-_SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly)\b")
+_SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly|cc|top|vip|xyz)\b")
 
 
 def spelled_out(text: str, chars: Set[str], cued: bool) -> bool:
@@ -301,13 +349,21 @@ _SIGN_OF: Final = {
 }
 
 
+_WORD_OF: Final = {**_PROVIDER_WORDS, **_ENDING_WORDS}
+_FOREIGN_PART: Final = re.compile(rf"(?<=[@.])\s?({'|'.join(sorted(_WORD_OF, key=len, reverse=True))})(?!\w)")
+
+
 def unspelled(view: View) -> View:
     """Signs written as words are put in: ``max (at) mail dot com`` reads ``max@mail.com``."""
     parts: list[tuple[int, int, str]] = []
     for match in _SIGN.finditer(view.text):
         kind = match.lastgroup
         parts.append((match.start(), match.end(), _SIGN_OF[kind or "dot"]))
-    return replaced(view, parts)
+    if not parts:
+        return view
+    signed = replaced(view, parts)
+    foreign = [(match.start(), match.end(), _WORD_OF[match[1]]) for match in _FOREIGN_PART.finditer(signed.text)]
+    return replaced(signed, foreign) if foreign else signed
 
 
 _SAID_EMAIL: Final = re.compile(
@@ -359,7 +415,7 @@ _WORDS_BEFORE: Final = frozenset(
         "me",
     ]
 )
-_ME: Final = re.compile(r"(?<![\w.])(?:https?://)?(?:t|m|wa)\.me/[\w./-]{2,60}")
+_ME: Final = re.compile(r"(?<![\w.])(?:https?://)?(?:t|m|wa|т)\.(?:me|ме)/[\w./-]{2,60}")
 
 
 def said_emails(text: str, hosts: Hosts) -> list[Found]:

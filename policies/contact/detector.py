@@ -163,17 +163,19 @@ class Detector:
 
     def _joined_number(self, earlier: Earlier, text: str, whole: tuple[int, int]) -> list[Raw]:
         """A telephone number whose digits came in several messages."""
-        own, own_phone = earlier.part_of_number(text)
-        if not own or len(own) > 11:
+        before = earlier.digits_before()
+        own = earlier.part_of_number(text)
+        if not own.digits or len(own.digits) > 11:
             return []
-        before, phone = earlier.digits_before()
-        joined = before + own
-        if not before or earlier.counts_up_to(text) or not 7 <= len(joined) <= 16:
+        joined = before.digits + own.digits
+        if not before.digits or earlier.counts_up_to(text) or not 7 <= len(joined) <= 16:
             return []
         pieces = earlier.pieces
-        valid = phones.nationally_valid(joined) or phones.nationally_valid(own + before)
+        valid = phones.nationally_valid(joined) or phones.nationally_valid(own.digits + before.digits)
+        if not (before.strict and own.strict) and not (valid and 9 <= len(joined) <= 12 and len(own.digits) > 2):
+            return []
         bare = earlier.announced or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
-        score = 0.3 + (0.36 if phone or own_phone else 0.0) + (0.16 if valid else 0.0)
+        score = 0.3 + (0.36 if before.phone or own.phone else 0.0) + (0.16 if valid else 0.0)
         score += (0.15 if len(pieces) > 3 else 0.0) + (0.12 if bare else 0.0)
         return [(*whole, Category.PHONE, score, "phone.split")]
 

@@ -17,7 +17,7 @@ _TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:'[\u0400-\u04ff]+)?|[\W_]
 _ATTACHED: Final = re.compile(r"[^\W\d]{1,20}(\d{6,})|(\d{7,})[^\W\d]{1,20}")
 """Digits written onto a word: ``tel0812…``, ``0812…pls``."""
 _SHORTEST_ATTACHED: Final = 7
-_LETTERED: Final = re.compile(r"[\doil|sbzg]+")
+_LETTERED: Final = re.compile(r"[\doil|sbzgоізбч]+")
 _FILLERS: Final = frozenset(
     [
         *("and", "then", "dash", "minus", "hyphen", "space", "plus", "area", "code", "or"),
@@ -280,4 +280,4 @@ class NumberWords:
         return found
 
 
-_AS_DIGITS: Final = str.maketrans("oil|sbzg", "01115829")
+_AS_DIGITS: Final = str.maketrans("oil|sbzgоізбч", "0111582901364")

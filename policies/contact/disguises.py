@@ -1,7 +1,5 @@
-"""Names of channels behind leet spelling, separators, repeated letters or look-alikes; and texts that are encoded."""
+"""Names of channels behind leet spelling, separators, repeated letters or look-alikes."""
 
-import base64
-import binascii
 import re
 from collections.abc import Iterator, Set
 from typing import Final
@@ -56,15 +54,29 @@ _NAME: Final = re.compile(
 )
 _SIGNED: Final = re.compile(r"[0-9$@!|+€](?:(?<=[a-z].)[a-z0-9]|(?<![+€])(?<!\w.)[a-z]{3}|(?<=[a-z]\d)(?!\S))")
 """A sign within a word, before it or after it. What it begins with is what is rare: so it is sought quickly."""
-_SIGNS: Final = "0123456789$@!|+€"
+_SIGNS: Final = "0123456789$@!|+€¥\\"
 _APART: Final = re.compile(r"(?<![^\W_])[^\W\d_](?:[\W_]{1,3}[^\W_](?![^\W_])){2}")
 _CUT: Final = re.compile(r"[a-z][-_.*·~/|,]{1,3}[a-z]{1,3}[-_.*·~/|,]{1,3}[a-z]")
+_TOKEN: Final = re.compile(r"[^\s,;]{3,40}")
+_DRAWN: Final = (
+    ("/\\/\\", "m"),
+    ("|\\/|", "m"),
+    ("\\/\\/", "w"),
+    ("|-|", "h"),
+    ("|<", "k"),
+    ("|)", "d"),
+    ("()", "o"),
+    ("vv", "w"),
+)
+"""Letters drawn of several signs."""
+_LETTERS: Final = str.maketrans("01345789@$!|+¥€", "oieastbgasiltye")
+_LETTERS_TOO: Final = str.maketrans("01345689@$!|+¥€", "olsasgbgasiltye")
+_CYRILLIC: Final = str.maketrans("0134@$6", "оиеаасб")
+_ANY_CYRILLIC: Final = re.compile(r"[а-я]")
+_SIGN: Final = re.compile(r"[0-9$@!|+¥€()\\]")
+_LETTER: Final = re.compile(r"[^\W\d_]")
 _CUTTERS: Final = "-_.*·~/|,"
 _CUTS: Final = re.compile(r"[-_.*·~/|,]\w")
-_BASE64: Final = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{11,400}={0,2}(?![A-Za-z0-9+/=])")
-_HEX: Final = re.compile(r"(?<![0-9a-zA-Z])(?:[0-9a-fA-F]{2}[\s:]?){8,200}(?![0-9a-zA-Z])")
-_CODES: Final = re.compile(r"(?<!\d)(?:1?\d{2}[\s,;-]{1,2}){6,100}1?\d{2}(?!\d)")
-_PRINTABLE: Final = re.compile(r"[\x20-\x7e\n]{5,}")
 _WORD: Final = re.compile(r"[\u0370-\u058f]{4,12}")
 
 
@@ -106,30 +118,23 @@ def foreign_lookalikes(view: View) -> tuple[View, bool]:
     return (replaced(view, parts), True) if parts else (view, False)
 
 
-def decoded(text: str, *, announced: bool) -> Iterator[tuple[int, int, str]]:
-    """What encoded parts of a text say: start, end, plain text. ``announced``: the message says that it is encoded.
+def spelled_with_signs(view: View) -> Iterator[View]:
+    """With letters for the signs within words, read in the two ways that matter: 1 is i or l."""
+    tokens = [
+        match
+        for match in _TOKEN.finditer(view.text)
+        if _SIGN.search(match.group()) and _LETTER.search(match.group()) and "." not in match.group()
+    ]
+    for letters in (_LETTERS, _LETTERS_TOO):
+        parts = [(match.start(), match.end(), _letters(match.group(), letters)) for match in tokens[:_MOST_TOKENS]]
+        if parts:
+            yield replaced(view, parts)
 
-    Base64 betrays itself; hex and lists of character codes are read only where they are announced.
-    """
-    for match in _BASE64.finditer(text):
-        written = match.group()
-        stem = written.rstrip("=")
-        if stem.isalpha() and not (announced or written.endswith("=")):
-            continue
-        try:
-            plain = base64.b64decode(stem + "=" * (-len(stem) % 4), validate=True).decode("utf-8")
-        except (binascii.Error, UnicodeDecodeError):
-            continue
-        if _PRINTABLE.fullmatch(plain):
-            yield match.start(), match.end(), plain
-    if not announced:
-        return
-    for match in _HEX.finditer(text):
-        compact = re.sub(r"[\s:]", "", match.group())
-        plain = bytes.fromhex(compact).decode("latin-1")
-        if _PRINTABLE.fullmatch(plain):
-            yield match.start(), match.end(), plain
-    for match in _CODES.finditer(text):
-        plain = "".join(chr(int(code)) for code in re.findall(r"\d+", match.group()))
-        if _PRINTABLE.fullmatch(plain):
-            yield match.start(), match.end(), plain
+
+def _letters(token: str, letters: dict[int, int]) -> str:
+    for drawn, letter in _DRAWN:
+        token = token.replace(drawn, letter)
+    return token.translate(_CYRILLIC if _ANY_CYRILLIC.search(token) else letters)
+
+
+_MOST_TOKENS: Final = 40

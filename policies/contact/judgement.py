@@ -18,10 +18,14 @@ _BRIDGE: Final = re.compile(
     r"\s*(?:(?:is|id|tag|nick|nickname|name|user|username|acc|account|profile|handle|number|numero|usuario|nome|"
     r"es|e|ist|c'est|pseudo|адрес|ник|логин|号|是|叫|账号|im|"
     r"i am|i'm|soy|sou|adresim|adim|hesabim|kullanici adim|as|under|unter|como)\s*)"
-    r"{0,3}[:=\-–>→~\s]{0,4}"
+    r"{0,3}[:=\-–>→~\s👉➡🔜⏩]{0,4}"
 )
 _HANDLE: Final = re.compile(r"(?:@|\$(?=[^\W\d]))?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
-_TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?#\s?\d{4,5}(?!\d)")
+_TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?(?:#|hashtag|raute|almohadilla)\s?\d{4,5}(?!\d)")
+_CODE: Final = re.compile(
+    r"(?<!\w)(?:v|vx|wx|q|qq|tg|dc|ig|fb|wa|wp|sc|дс|тг|вк)\s?[:=]\s?([a-z][\w.\-]{2,20}[\d_.][\w.\-]{0,20}\w|@[a-z][\w.]{3,30})"
+)
+"""A channel in one or two letters, a sign, a name: ``v:owl_77``."""
 _MENTION: Final = re.compile(r"(?<![\w@.])@(?=[\w.]*[a-z])[a-z0-9_][\w.]{2,30}(?![\w@])")
 _FROM: Final = re.compile(r"'?(?:dan|tan|den|ten|da|ta|de|te|a|e|ya|ye)\b")
 """Turkish endings that say by which way."""
@@ -30,6 +34,8 @@ _MARKED: Final = re.compile(r"[:=@#$]|\b(?:is|id|tag|nick|name|user|username|es|
 _WORDS: Final = re.compile(r"\w+")
 _REPORTED: Final = 0.4
 """Words are never surer than this in a message that reports somebody else's attempt."""
+_BESIDE: Final = 6
+"""Characters between a word and what it is said of."""
 _LINKS: Final = int(Cue.REACH | Cue.TALK | Cue.ASK | Cue.MINE | Cue.YOURS | Cue.INVITE | Cue.SOLICITING)
 
 
@@ -72,6 +78,11 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((*_stretched(cues, hit, int(Cue.ASK)), Category.INVITE, score, "invite.asks"))
         elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER and not cues.text.startswith(" of ", end):
             found.append(_noun(cues, hit, near, damp, question=question))
+        if mask & Cue.NOUN and end - start > 2 and near & Cue.SCAN and (words < 5 or _before(cues, start, Cue.MINE)):
+            score = 0.58 + _sum(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PRODUCT | Cue.PAST, -0.35))) - damp
+            found.append((*_stretched(cues, hit, int(Cue.MINE)), Category.INVITE, score, "invite.pictured"))
+        if mask & Cue.MARKET:
+            found.append(_market(cues, hit, near, damp))
         if mask & Cue.DIRECT and near & Cue.PAY and near & Cue.CHEAP:
             score = 0.56 - damp - (0.25 if near & (Cue.PAST | Cue.PRODUCT) else 0.0)
             found.append((*_stretched(cues, hit, int(Cue.PAY)), Category.PAYMENT, score, "payment.direct"))
@@ -104,8 +115,8 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             score = 0.58 + _sum(near, ((Cue.REACH, 0.1), (CHANNELS, 0.1), (Cue.LOOK, 0.05), (Cue.GAME, -0.3))) - damp
             found.append((start, end, Category.INVITE, score, "invite.same_name"))
         if mask & Cue.HINT:
-            score = 0.4 + _sum(
-                near, ((Cue.REACH, 0.25), (Cue.TALK, 0.12), (Cue.ASK, 0.15), (Cue.VIA, 0.1), (Cue.MINE, 0.12))
+            score = 0.44 + _sum(
+                near, ((Cue.REACH, 0.25), (Cue.LOOK, 0.08), (Cue.TALK, 0.12), (Cue.ASK, 0.15), (Cue.VIA, 0.1), (Cue.MINE, 0.12))
             )
             score += (0.12 if words <= 5 else 0.0) - (0.35 if near & Cue.PRODUCT else 0.0) - damp
             found.append((start, end, Category.INVITE, min(score, 0.8), "invite.hint"))
@@ -136,6 +147,9 @@ def _sum(near: int, worth: tuple[tuple[int, float], ...]) -> float:
 def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, question: bool, disguised: bool) -> Weighed:
     start, end, mask = hit
     firm = bool(mask & Cue.APP)
+    name = _handle_after(cues, end, firm=firm)
+    if name is not None:
+        near = cues.near(start, end, but=name[:2])
     if not firm and start and cues.text[start - 1] in "-/'":
         return start, end, Category.INVITE, 0.0, "invite.short_name"  # a part of another word: on-line
     score = 0.35 if firm else 0.12
@@ -165,7 +179,7 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score += 0.24
     elif words <= 2 and firm:
         score += 0.12
-    if _handle_after(cues, end, firm=firm) is not None:
+    if name is not None:
         score += 0.3
     if _after(cues, end, Cue.PRODUCT | Cue.GOODS):
         score -= 0.5
@@ -180,13 +194,7 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
     begin = start
     if near & Cue.ASK and (first := _reaching(cues, start, int(Cue.ASK), 22)) is not None:
         begin = first
-    if (
-        not firm
-        and not disguised
-        and not near & Cue.REACH
-        and not _tied(cues, start, end)
-        and _handle_after(cues, end, firm=False) is None
-    ):
+    if not firm and not disguised and not near & Cue.REACH and not _tied(cues, start, end) and name is None:
         score = min(score, 0.45)
     cap = 0.93 if firm and near & (Cue.REACH | Cue.SOLICITING) else 0.84
     return begin, end, Category.INVITE, min(score - damp, cap), "invite.channel" if firm else "invite.short_name"
@@ -228,6 +236,21 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disgui
         score += 0.1
     stretched = _stretched(cues, hit, int(Cue.PAY))
     return *stretched, Category.PAYMENT, min(score - damp, 0.9), "payment.named"
+
+
+def _market(cues: Cues, hit: Hit, near: int, damp: float) -> Weighed:
+    """Another marketplace: a fact, unless it is the writer's own shop there, or a cheaper way to buy."""
+    start, end, _ = hit
+    beside = any(
+        mask & Cue.MINE
+        and (last - first > 1 or cues.text[first].isascii())
+        and (0 <= start - last <= _BESIDE or 0 <= first - end <= _BESIDE)
+        for first, last, mask in cues.around(start, end, 12)
+    )
+    worth = ((Cue.PAY, 0.17), (Cue.CHEAP, 0.2), (Cue.TALK, 0.1), (Cue.REACH | Cue.LOOK, 0.1), (Cue.OFFPAY, 0.3))
+    score = 0.12 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + _sum(near, worth)
+    score -= (0.3 if near & Cue.PRODUCT else 0.0) + (0.3 if near & Cue.PAST else 0.0)
+    return *_stretched(cues, hit, int(Cue.MINE | Cue.PAY)), Category.PAYMENT, min(score - damp, 0.8), "payment.market"
 
 
 def _noun(cues: Cues, hit: Hit, near: int, damp: float, *, question: bool) -> Weighed:
@@ -338,7 +361,37 @@ _WEIGHED: Final = int(
     | Cue.SAME
     | Cue.HINT
     | Cue.DIRECT
+    | Cue.MARKET
 )
+
+
+def _mailboxes(cues: Cues, damp: float) -> list[Weighed]:
+    """A name that can only be one, near the name of a mail provider: ``owl_77 is it, a hotmail``."""
+    found: list[Weighed] = []
+    providers = [hit for hit in cues.hits if hit[2] & Cue.PROVIDER and cues.text[hit[0] : hit[1]] in _MAILERS]
+    for start, end, _ in providers[:_MOST_ANCHORS]:
+        first = max(0, start - _NAME_REACH)
+        for match in _ACCOUNT.finditer(cues.text, first, end + _NAME_REACH):
+            if match.start() < end and match.end() > start:
+                continue
+            near = cues.near(start, end, but=match.span())
+            score = 0.52 + _sum(near, ((Cue.MINE | Cue.REACH, 0.08), (Cue.PRODUCT | Cue.PAST | Cue.REF | Cue.GAME, -0.3)))
+            found.append((*match.span(), Category.EMAIL, score - damp, "email.named_apart"))
+    return found
+
+
+_ACCOUNT: Final = re.compile(r"(?<![\w.@/-])[a-z]{2,20}(?:[._][a-z0-9]{2,20}|\d{1,6})(?![\w@/-])(?!\.\w)")
+_MAILERS: Final = frozenset({"gmail", "hotmail", "outlook", "yahoo", "icloud", "proton", "protonmail", "yandex", "google mail"})
+_NAME_REACH: Final = 40
+
+
+def _alone(text: str, start: int, end: int) -> bool:
+    """Whether a message is hardly more than a channel and a name: ``my snap owl_77``."""
+    return len(text) - (end - start) <= _ALMOST and text.count(" ") <= _FEW_WORDS
+
+
+_ALMOST: Final = 14
+_FEW_WORDS: Final = 5
 
 
 def _handle_after(cues: Cues, end: int, *, firm: bool) -> tuple[int, int, float] | None:
@@ -367,12 +420,18 @@ def _names(cues: Cues, damp: float) -> list[Weighed]:
     channels = [hit for hit in cues.hits if hit[2] & (CHANNELS | PAYMENTS)][:_MOST_ANCHORS]
     for start, end, mask in channels:
         if name := _handle_after(cues, end, firm=bool(mask & (Cue.APP | Cue.PAY_NAME))):
-            near = cues.near(start, end)
+            near = cues.near(start, end, but=name[:2])
             score = name[2] - damp - (0.45 if near & Cue.PRODUCT and not near & (Cue.MINE | Cue.REACH) else 0.0)
             score -= 0.3 if near & Cue.PAST else 0.0
             score -= 0.5 if cues.denied(start, end) else 0.0
-            score -= 0.2 if not mask & (Cue.APP | Cue.PAY_NAME) and not near & _LINKS else 0.0
+            alone = _alone(cues.text, start, name[1])
+            score -= 0.2 if not mask & (Cue.APP | Cue.PAY_NAME) and not near & _LINKS and not alone else 0.0
+            score += 0.15 if alone else 0.0
             found.append((name[0], name[1], Category.HANDLE, score, "handle.on_channel"))
+    found += _mailboxes(cues, damp)
+    for match in islice(_CODE.finditer(cues.text), _MOST_ANCHORS):
+        score = 0.62 - damp - (0.35 if cues.near(*match.span()) & (Cue.GAME | Cue.PRODUCT) else 0.0)
+        found.append((*match.span(1), Category.HANDLE, score, "handle.code"))
     for pattern, base in ((_TAG, 0.4), (_MENTION, 0.26)):
         for match in islice(pattern.finditer(cues.text), _MOST_ANCHORS):
             near = cues.near(match.start(), match.end())

@@ -71,6 +71,7 @@ class Cue(IntEnum):
     REVERSED = auto()
     ENCODED = auto()
     SPLIT = auto()
+    MARKET = auto()
 
 
 CHANNELS: Final = int(Cue.APP | Cue.APP_SHORT)
@@ -78,6 +79,7 @@ PAYMENTS: Final = int(Cue.PAY_NAME | Cue.PAY_NAME_SHORT)
 ANCHORS: Final = int(
     CHANNELS | PAYMENTS | Cue.PROVIDER | Cue.INVITE | Cue.OFFPAY | Cue.OUTSIDE | Cue.SOLICITING | Cue.QR | Cue.PROFILE
     | Cue.SAME | Cue.HINT | Cue.NOUN | Cue.DIRECT | Cue.DOT | Cue.REVERSED | Cue.ENCODED
+    | Cue.MARKET
 )  # fmt: skip
 """What a message must hold one of for its words to be weighed at all. Most messages hold none."""
 
@@ -87,7 +89,7 @@ ADDRESSED: Final = 1 << 62
 """Letters that are in most addresses."""
 _ANYWHERE: Final = {
     **{letter * 3: REPEATED for letter in ascii_lowercase},
-    **dict.fromkeys(("mail", "www", "yahoo", "outlook"), ADDRESSED),
+    **dict.fromkeys(("mail", "www", "yahoo", "outlook", "discord gg"), ADDRESSED),
 }
 
 _CUT_NAMES: Final = (
@@ -263,6 +265,10 @@ class Words:
             mask |= kinds
         return mask
 
+    def names(self, text: str) -> list[Hit]:
+        """The entries found that may begin a finding."""
+        return self._anchors.find(text)
+
     def find(self, text: str) -> "Cues":
         return Cues(text, self._all.find(text.replace("\n", " ")))
 
@@ -303,12 +309,19 @@ class Cues:
         """The entries that begin at most ``reach`` characters before or after a span."""
         return self.hits[bisect_left(self._starts, start - reach) : bisect_right(self._starts, end + reach)]
 
-    def near(self, start: int, end: int, reach: int = 60) -> int:
-        """The kinds found in the same sentence, at most ``reach`` characters away, not within the span itself."""
+    def near(self, start: int, end: int, reach: int = 60, but: tuple[int, int] = (0, 0)) -> int:
+        """The kinds found in the same sentence, at most ``reach`` characters away, not within the span itself.
+
+        ``but``: a span that is a name, so that words in it mean nothing.
+        """
         sentence = self.sentence(start)
         mask = 0
         for first, last, kinds in self.around(start, end, reach):
-            if (last <= start or first >= end) and self.sentence(first) == sentence:
+            if (
+                (last <= start or first >= end)
+                and not (first >= but[0] and last <= but[1])
+                and self.sentence(first) == sentence
+            ):
                 mask |= kinds
         return mask
 

@@ -16,11 +16,18 @@ _SPECIAL: Final = {
     "’": "'", "‘": "'", "`": "'", "´": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
     "–": "-", "—": "-", "―": "-", "‐": "-", "‑": "-", "‒": "-", "−": "-", "•": "·", "・": "·", "。": ".", "、": ",",
     "⁄": "/", "∕": "/", "ـ": "", "ك": "ك", "ی": "ي", "ک": "ك", "ة": "ه", "ى": "ي", "🔟": "10",
-    **dict(zip("ƭƥᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɡɑɩɾʀʏʙʜɪʟɴɢɕʂʋƙɓɗƈʈƥʐɱ", "tpabcdefghijklmnoprstuvwyzgairrybhilngcsvkbdctpzm", strict=True)),
     "\u3164": "", "\u115f": "", "\u1160": "", "\uffa0": "", "\u2800": " ", "\t": " ", "\r": " ", "\v": " ", "\f": " ",
     "\u2028": "\n", "\u2029": "\n", "\x85": "\n",
 }  # fmt: skip
 """Characters whose decomposition does not lead to what a reader takes them for."""
+_SPECIAL.update(
+    zip(
+        "ƭƥᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘʀꜱᴛᴜᴠᴡʏᴢɡɑɩɾɕʂʋƙɓɗƈʈʐɱ",
+        "tpabcdefghijklmnoprstuvwyzgaircsvkbdctzm",
+        strict=True,
+    )
+)
+"""Small capitals and letters of phonetic alphabets."""
 
 _LOOKALIKES: Final = str.maketrans(
     "авсԁеһіјкӏмнорԛѕтиуѵԝхзьгпќαβγεηικνορτυχωցօոսհզյѡ",

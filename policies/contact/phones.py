@@ -112,7 +112,8 @@ def weigh(text: str, run: Run, cues: Cues, known: Collection[str], styled: bool)
         return 0, "", start, end
     size = len(run.digits)
     plus = "+" in text[max(0, start - 1) : run.start]
-    plain = not plus and run.kinds in (Kind.NUMERAL, Kind.NUMERAL | Kind.ATTACHED)
+    numerals = run.kinds in (Kind.NUMERAL, Kind.NUMERAL | Kind.ATTACHED)
+    plain = not plus and (numerals or (run.words == 1 and len(run.groups) > 1))
     if size < 7 or size > 16 or (plain and _is_something_else(text, run, written)):
         return 0, "", start, end
     score, rule = _form(run, written, plus=plus)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Set
 from typing import Final
 
-from policies.contact import addresses, disguises, judgement, phones
+from policies.contact import addresses, ciphers, disguises, judgement, phones
 from policies.contact.digits import NumberWords
-from policies.contact.lexicon import ADDRESSED, Cue, Cues, Words
+from policies.contact.lexicon import ADDRESSED, CHANNELS, PAYMENTS, Cue, Cues, Words
 from policies.contact.normal import normalise
 from policies.contact.views import View, backwards, closed_up, spaced_out
 from policies.contact.vocabulary import Category, OrderContext
@@ -18,6 +18,9 @@ _STYLED: Final = re.compile(
 )
 LEAST_DIGITS: Final = 5
 _MOST_RUNS: Final = 40
+_NAMED: Final = int(CHANNELS | PAYMENTS | Cue.PROVIDER)
+_SHORTEST_GUESS: Final = 4
+"""A shorter name comes out of any text by chance."""
 KEPT: Final = 0.15
 """Findings below this are noise and are not told."""
 _HINTS: Final = 0.84
@@ -125,11 +128,22 @@ class Reading:
             closed = closed_up(view)
             digits = len(_DIGIT.findall(closed.text)) >= LEAST_DIGITS
             raw += self.examine(closed, True, address=self._addressed(closed.text), digits=digits)
+            if addresses.spelled_out(closed.text, set(closed.text), False):
+                raw += self.said(closed)
             view = closed
         seen, changed = disguises.unmasked(view)
         if changed:
             raw += self.examine(seen, True, address=self._addressed(seen.text), digits=False)
+        else:
+            named = self._names_in(view.text)
+            for spelled in disguises.spelled_with_signs(view):
+                if self._names_in(spelled.text) - named:
+                    raw += self.examine(spelled, True, address=False, digits=False)
         return raw
+
+    def _names_in(self, text: str) -> set[str]:
+        """Names of channels and ways to pay, and of mail providers, of three letters or more."""
+        return {text[start:end] for start, end, mask in self._words.names(text) if mask & _NAMED and end - start > 2}
 
     def said(self, view: View) -> list[Raw]:
         raw: list[Raw] = []
@@ -145,20 +159,26 @@ class Reading:
     def encoded(self, view: View, mask: int) -> list[Raw]:
         raw: list[Raw] = []
         if mask & Cue.REVERSED:
-            other = backwards(view)
-            found = self.examine(other, True, address=True, digits=True)
+            found = self.examine(backwards(view), True, address=True, digits=True)
             raw += [
-                (start, end, category, min(score + 0.1, 0.9), f"{rule}.reversed")
+                (start, end, category, min(score + 0.12, 0.9), f"{rule}.reversed")
                 for start, end, category, score, rule in found
             ]
-        for start, end, plain in disguises.decoded(self._original, announced=bool(mask & Cue.ENCODED)):
-            inner = normalise(plain)
-            found = self.examine(View(inner, inner.text), True, address=True, digits=True)
-            bare = _DIGIT.findall(plain)
-            if len(bare) >= 7 and len(bare) >= len(plain) - 4:
-                found.append((0, 0, Category.PHONE, 0.7, "phone"))
-            raw += [
-                (start, end, category, min(score + 0.15, 0.9), f"{rule}.encoded")
-                for _, _, category, score, rule in found
-            ]
+        for start, end, plain in ciphers.decoded(self._original, announced=bool(mask & Cue.ENCODED)):
+            raw += [(start, end, *rest) for rest in self._said_in(plain)]
+        if mask & Cue.ENCODED and not raw:
+            for plain in ciphers.guessed(view.text):
+                if (plain.isdigit() and 9 <= len(plain) <= 15) or any(
+                    len(name) > _SHORTEST_GUESS for name in self._names_in(plain) - self._names_in(view.text)
+                ):
+                    raw += [(*view.span(0, len(view.text)), *rest) for rest in self._said_in(plain)]
         return raw
+
+    def _said_in(self, plain: str) -> list[tuple[Category, float, str]]:
+        """What a deciphered text gives away."""
+        inner = normalise(plain)
+        found = self.examine(View(inner, inner.text), True, address=True, digits=True)
+        bare = _DIGIT.findall(plain)
+        if len(bare) >= 7 and len(bare) >= len(plain) - 4:
+            found.append((0, 0, Category.PHONE, 0.7, "phone"))
+        return [(category, min(score + 0.15, 0.9), f"{rule}.encoded") for _, _, category, score, rule in found]

@@ -15,7 +15,7 @@ _WALLET: Final = re.compile(
     r"(?<![A-Za-z0-9])(?:(?P<hex>0x[0-9a-fA-F]{40})"
     r"|(?P<bech>(?:bc1|tb1|ltc1|BC1|LTC1)[a-zA-Z0-9]{20,71})"
     r"|(?P<base>[123TLMDXA9][1-9A-HJ-NP-Za-km-z]{25,34})"
-    r"|(?P<long>[1-9A-HJ-NP-Za-km-z]{43,44}|4[1-9A-HJ-NP-Za-km-z]{94}))(?![A-Za-z0-9])"
+    r"|(?P<ripple>r[1-9A-HJ-NP-Za-km-z]{28,34})|(?P<long>[1-9A-HJ-NP-Za-km-z]{43,44}|4[1-9A-HJ-NP-Za-km-z]{94}))(?![A-Za-z0-9])"
 )
 _IBAN: Final = re.compile(
     r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]){11,30}(?![A-Za-z0-9])", re.IGNORECASE | re.ASCII
@@ -44,7 +44,7 @@ def wallets(text: str) -> list[Found]:
             elif len(written) == 34 and written[0] in "T13" and _is_jumbled(written):
                 found.append((match.start(), match.end(), 0.55, "crypto.base58_form"))
         elif _is_jumbled(written):
-            found.append((match.start(), match.end(), 0.55, "crypto.long"))
+            found.append((match.start(), match.end(), 0.55, "crypto.form" if match["ripple"] else "crypto.long"))
     return found
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -19,6 +20,10 @@ _LONGEST_PIECE: Final = 60
 _LONGEST_NAMING: Final = 24
 _LONGEST_CUT: Final = 14
 _HEAD: Final = re.compile(r"[^\W\d_]{1,12}")
+_SHORTEST_SAYING: Final = 6
+_MOST_OTHERS: Final = 4
+_OF_THINGS: Final = int(Cue.REF | Cue.UNIT | Cue.PAST | Cue.PAY | Cue.GAME | Cue.CHEAP | Cue.PRODUCT)
+"""What numbers in a message are of when they are no telephone number."""
 _NAMED: Final = int(Cue.APP | Cue.PAY_NAME)
 _AMOUNT: Final = re.compile(r"[$€£¥₺₽₹%]|\d:\d\d|\d{4}-\d\d-\d\d|\d\d/\d\d/\d\d|\d\.\d\d?(?!\d)")
 
@@ -77,15 +82,15 @@ class Earlier:
             mask |= self._words.find(piece).everywhere
         return mask
 
-    def digits_before(self) -> tuple[str, bool]:
-        """The digits of messages that hold digits and next to nothing else, and whether they speak of a telephone."""
-        digits = ""
-        phone = False
+    def digits_before(self) -> "Part":
+        """The digits of messages that hold digits and next to nothing else."""
+        digits, phone, strict = "", False, True
         for piece in self.pieces:
-            part, about_phone = self.part_of_number(piece)
-            phone = phone or about_phone
-            digits += part
-        return digits, phone
+            part = self.part_of_number(piece)
+            phone = phone or part.phone
+            strict = strict and (part.strict or not part.digits)
+            digits += part.digits
+        return Part(digits, phone, strict)
 
     def counts_up_to(self, text: str) -> bool:
         """Whether a message goes on counting ("photo 3" after "photo 2" and "photo 1"), so that its number is no part
@@ -96,29 +101,46 @@ class Earlier:
         counted = [int(match[2]) for match in numbered if match is not None]
         return all(after - before == 1 for before, after in pairwise(counted))
 
-    def part_of_number(self, piece: str) -> tuple[str, bool]:
-        """The digits of a short message that may be a part of a number; empty when it is about something else."""
+    def part_of_number(self, piece: str) -> "Part":
+        """The digits of a short message that may be a part of a number; none when it is about something else."""
         cues = self._words.find(piece)
         about_phone = bool(cues.everywhere & (Cue.PHONE | CHANNELS | Cue.REACH))
         if cues.everywhere & Cue.REF and not about_phone:
-            return "", False
-        runs = self._numbers.runs(piece, least=1)
+            return Part("", False, True)
+        said = piece
+        saying = False
+        for start, end, mask in cues.hits:
+            if mask & Cue.SPLIT and end - start > _SHORTEST_SAYING:
+                saying = True
+                said = said[:start] + " " * (end - start) + said[end:]
+        self.announced |= saying
+        runs = self._numbers.runs(said, least=1)
         digits = "".join(run.digits for run in runs)
-        if not digits:
-            return "", about_phone
+        if not digits or _AMOUNT.search(piece):
+            return Part("", about_phone, True)
         covered = bytearray(len(piece))
         for start, end, mask in cues.hits:
-            self.announced |= bool(mask & Cue.SPLIT) and end - start > 6
             if mask & (Cue.SPLIT | Cue.PHONE | Cue.REACH | Cue.MINE | CHANNELS):
                 covered[start:end] = b"1" * (end - start)
         for run in runs:
             covered[run.start : run.end] = b"1" * (run.end - run.start)
         others = sum(not all(covered[match.start() : match.end()]) for match in _WORD.finditer(piece))
         bare = all(run.kinds & Kind.NUMERAL for run in runs) or len(digits) > 2
-        allowed = 2 if about_phone and len(digits) > 2 else 0
-        if others > allowed or not bare or _AMOUNT.search(piece):
-            return "", about_phone
-        return digits, about_phone
+        allowed = 3 if saying else 2 if about_phone and len(digits) > 2 else 0
+        if others <= allowed and bare:
+            return Part(digits, about_phone, True)
+        if others <= _MOST_OTHERS and len(digits) > 2 and len(runs) < 3 and not cues.everywhere & _OF_THINGS:
+            return Part(digits, about_phone, False)
+        return Part("", about_phone, True)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Digits of a message that may be a part of a number. ``strict``: the message says hardly anything else."""
+
+    digits: str
+    phone: bool
+    strict: bool
 
 
 def _pieces(context: Sequence[str]) -> list[str]:
