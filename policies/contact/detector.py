@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from policies.contact import addresses, disguises, phones, wallets
+from policies.contact import addresses, disguises, phones, spelled, wallets
 from policies.contact.digits import NumberWords
 from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, REPEATED, Cue, Lexicons, Words, load_lexicons
 from policies.contact.normal import normalise
@@ -113,7 +113,7 @@ class Detector:
             if changed:
                 reading = reading or self._reading(text, order)
                 raw += reading.examine(seen, True, address=False, digits=False)
-        if addresses.spelled_out(plain, chars, bool(mask & _SPELLING)):
+        if spelled.spelled_out(plain, chars, bool(mask & _SPELLING)):
             reading = reading or self._reading(text, order)
             raw += reading.said(view)
         if mask & _CODED or (longest > 11 and _ENCODED.search(text)):
@@ -208,16 +208,12 @@ class Detector:
                 size = len(joined) + len(glue)
                 candidate = joined + glue + text
                 reading = View(normalise(candidate), normalise(candidate).text)
-                said = (
-                    addresses.unspelled(reading) if addresses.spelled_out(candidate, set(candidate), True) else reading
-                )
-                spans = [
-                    (*said.place(a, b), Category.EMAIL, s) for a, b, s, _ in addresses.said_emails(said.text, hosts)
-                ]
+                said = spelled.unspelled(reading) if spelled.spelled_out(candidate, set(candidate), True) else reading
+                spans = [(*said.place(a, b), Category.EMAIL, s) for a, b, s, _ in spelled.said_emails(said.text, hosts)]
                 spans += [(a, b, Category.EMAIL, s) for a, b, s, _ in addresses.emails(candidate, hosts)]
                 if last:
                     spans += [
-                        (*said.place(a, b), Category.URL, s) for a, b, s, _ in addresses.said_links(said.text, hosts)
+                        (*said.place(a, b), Category.URL, s) for a, b, s, _ in spelled.said_links(said.text, hosts)
                     ]
                 for start, end, category, score in spans:
                     if category is Category.URL and not _GLUED_END.search(candidate[:end]):

@@ -5,38 +5,20 @@ it are worth. The sums are plain so that staff can be told which cues made the d
 """
 
 import re
-from itertools import islice
 from typing import Final
 
 from policies.contact.lexicon import CHANNELS, PAYMENTS, Cue, Cues, Hit
+from policies.contact.names import MOST_ANCHORS, Weighed, added, handle_after, names_in
 from policies.contact.vocabulary import Category
 
-Weighed = tuple[int, int, Category, float, str]
-"""Start and end in the text that was weighed, category, confidence, rule."""
-
-_BRIDGE: Final = re.compile(
-    r"\s*(?:(?:is|id|tag|nick|nickname|name|user|username|acc|account|profile|handle|number|numero|usuario|nome|"
-    r"es|e|ist|c'est|pseudo|адрес|ник|логин|号|是|叫|账号|im|"
-    r"i am|i'm|soy|sou|adresim|adim|hesabim|kullanici adim|as|under|unter|como)\s*)"
-    r"{0,3}[:=\-–>→~\s👉➡🔜⏩]{0,4}"
-)
-_HANDLE: Final = re.compile(r"(?:@|\$(?=[^\W\d]))?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
-_TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?(?:#|hashtag|raute|almohadilla)\s?\d{4,5}(?!\d)")
-_CODE: Final = re.compile(
-    r"(?<!\w)(?:v|vx|wx|q|qq|tg|dc|ig|fb|wa|wp|sc|дс|тг|вк)\s?[:=]\s?([a-z][\w.\-]{2,20}[\d_.][\w.\-]{0,20}\w|@[a-z][\w.]{3,30})"
-)
-"""A channel in one or two letters, a sign, a name: ``v:owl_77``."""
-_MENTION: Final = re.compile(r"(?<![\w@.])@(?=[\w.]*[a-z])[a-z0-9_][\w.]{2,30}(?![\w@])")
 _FROM: Final = re.compile(r"'?(?:dan|tan|den|ten|da|ta|de|te|a|e|ya|ye)\b")
 """Turkish endings that say by which way."""
 _QUESTION: Final = re.compile(r"[?？؟]")
-_MARKED: Final = re.compile(r"[:=@#$]|\b(?:is|id|tag|nick|name|user|username|es|ist|é|号|是)\b")
 _WORDS: Final = re.compile(r"\w+")
 _REPORTED: Final = 0.4
 """Words are never surer than this in a message that reports somebody else's attempt."""
 _BESIDE: Final = 6
 """Characters between a word and what it is said of."""
-_LINKS: Final = int(Cue.REACH | Cue.TALK | Cue.ASK | Cue.MINE | Cue.YOURS | Cue.INVITE | Cue.SOLICITING)
 
 
 def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
@@ -61,15 +43,15 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
         if mask & PAYMENTS:
             found.append(_payment(cues, hit, near, damp, words, disguised=disguised))
         if mask & Cue.OFFPAY:
-            score = 0.6 + _sum(near, ((Cue.CHEAP, 0.12), (Cue.PAY, 0.06), (PAYMENTS, 0.1), (Cue.OUTSIDE, 0.1))) - damp
+            score = 0.6 + added(near, ((Cue.CHEAP, 0.12), (Cue.PAY, 0.06), (PAYMENTS, 0.1), (Cue.OUTSIDE, 0.1))) - damp
             score -= 0.25 if near & Cue.PAST else 0.0
             found.append((*_stretched(cues, hit, int(Cue.PAY | PAYMENTS)), Category.PAYMENT, score, "payment.outside"))
         if mask & Cue.INVITE:
-            score = 0.58 + _sum(near, ((Cue.REACH, 0.1), (Cue.TALK, 0.06), (CHANNELS, 0.1), (Cue.GAME, -0.25))) - damp
+            score = 0.58 + added(near, ((Cue.REACH, 0.1), (Cue.TALK, 0.06), (CHANNELS, 0.1), (Cue.GAME, -0.25))) - damp
             score -= 0.2 if near & Cue.PRODUCT and not near & (Cue.REACH | Cue.TALK) else 0.0
             found.append((start, end, Category.INVITE, score, "invite.elsewhere"))
         if mask & Cue.SOLICITING:
-            score = 0.52 + _sum(
+            score = 0.52 + added(
                 near | cues.within(start, end),
                 ((Cue.ASK, 0.14), (Cue.REACH, 0.12), (CHANNELS, 0.1), (Cue.GAME, -0.35), (Cue.TALK, 0.04)),
             )
@@ -79,7 +61,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
         elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER and not cues.text.startswith(" of ", end):
             found.append(_noun(cues, hit, near, damp, question=question))
         if mask & Cue.NOUN and end - start > 2 and near & Cue.SCAN and (words < 5 or _before(cues, start, Cue.MINE)):
-            score = 0.58 + _sum(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PRODUCT | Cue.PAST, -0.35))) - damp
+            score = 0.58 + added(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PRODUCT | Cue.PAST, -0.35))) - damp
             found.append((*_stretched(cues, hit, int(Cue.MINE)), Category.INVITE, score, "invite.pictured"))
         if mask & Cue.MARKET:
             found.append(_market(cues, hit, near, damp))
@@ -90,14 +72,14 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             paying = near & (Cue.PAY | Cue.CHEAP | PAYMENTS)
             score = (
                 (0.28 if " " in cues.text[start:end] else 0.04)
-                + _sum(near, ((Cue.TALK, 0.24), (Cue.PAY, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.24)))
+                + added(near, ((Cue.TALK, 0.24), (Cue.PAY, 0.2), (Cue.CHEAP, 0.22), (Cue.REACH, 0.24)))
                 - damp
             )
             score -= 0.2 if near & (Cue.PRODUCT | Cue.PAST) else 0.0
             category = Category.PAYMENT if paying else Category.INVITE
             found.append((*_stretched(cues, hit, int(Cue.PAY | Cue.TALK)), category, score, "payment.elsewhere"))
         if mask & Cue.QR:
-            score = 0.28 + _sum(
+            score = 0.28 + added(
                 near, ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15))
             )
             category = Category.PAYMENT if near & Cue.PAY and not near & Cue.REACH else Category.INVITE
@@ -107,20 +89,28 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             score = (
                 0.2
                 + (0.2 if own else 0.0)
-                + _sum(near, ((Cue.LOOK, 0.22), (Cue.REACH, 0.15), (Cue.NOUN, 0.15), (CHANNELS, 0.1)))
+                + added(near, ((Cue.LOOK, 0.22), (Cue.REACH, 0.15), (Cue.NOUN, 0.15), (CHANNELS, 0.1)))
             )
             score -= (0.5 if near & Cue.YOURS else 0.0) + (0.25 if near & (Cue.PRODUCT | Cue.PAST) else 0.0) + damp
             found.append((*_stretched(cues, hit, int(Cue.LOOK)), Category.INVITE, score, "invite.profile"))
         if mask & Cue.SAME:
-            score = 0.58 + _sum(near, ((Cue.REACH, 0.1), (CHANNELS, 0.1), (Cue.LOOK, 0.05), (Cue.GAME, -0.3))) - damp
+            score = 0.58 + added(near, ((Cue.REACH, 0.1), (CHANNELS, 0.1), (Cue.LOOK, 0.05), (Cue.GAME, -0.3))) - damp
             found.append((start, end, Category.INVITE, score, "invite.same_name"))
         if mask & Cue.HINT:
-            score = 0.44 + _sum(
-                near, ((Cue.REACH, 0.25), (Cue.LOOK, 0.08), (Cue.TALK, 0.12), (Cue.ASK, 0.15), (Cue.VIA, 0.1), (Cue.MINE, 0.12))
+            score = 0.44 + added(
+                near,
+                (
+                    (Cue.REACH, 0.25),
+                    (Cue.LOOK, 0.08),
+                    (Cue.TALK, 0.12),
+                    (Cue.ASK, 0.15),
+                    (Cue.VIA, 0.1),
+                    (Cue.MINE, 0.12),
+                ),
             )
             score += (0.12 if words <= 5 else 0.0) - (0.35 if near & Cue.PRODUCT else 0.0) - damp
             found.append((start, end, Category.INVITE, min(score, 0.8), "invite.hint"))
-    found.extend(_names(cues, damp=lowered))
+    found.extend(names_in(cues, damp=lowered))
     if lowered:
         return [(start, end, category, min(score, _REPORTED), rule) for start, end, category, score, rule in found]
     return found
@@ -140,20 +130,16 @@ def _lowered(cues: Cues) -> float:
     return 0.55 if cues.everywhere & Cue.REPORT else 0.0
 
 
-def _sum(near: int, worth: tuple[tuple[int, float], ...]) -> float:
-    return sum(value for kinds, value in worth if near & kinds)
-
-
 def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, question: bool, disguised: bool) -> Weighed:
     start, end, mask = hit
     firm = bool(mask & Cue.APP)
-    name = _handle_after(cues, end, firm=firm)
+    name = handle_after(cues, end, firm=firm)
     if name is not None:
         near = cues.near(start, end, but=name[:2])
     if not firm and start and cues.text[start - 1] in "-/'":
         return start, end, Category.INVITE, 0.0, "invite.short_name"  # a part of another word: on-line
     score = 0.35 if firm else 0.12
-    score += _sum(near, ((Cue.REACH, 0.4), (Cue.OUTSIDE | Cue.INVITE, 0.25), (Cue.SOLICITING, 0.25)))
+    score += added(near, ((Cue.REACH, 0.4), (Cue.OUTSIDE | Cue.INVITE, 0.25), (Cue.SOLICITING, 0.25)))
     score += max(0.24 if near & Cue.TALK else 0.0, 0.14 if near & Cue.ASK else 0.0)
     if _before(cues, start, Cue.YOURS) or _before(cues, start, Cue.ASK):
         score += 0.3
@@ -219,7 +205,7 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disgui
         (Cue.PAY, 0.24), (Cue.CHEAP, 0.22), (Cue.DIRECT | Cue.OUTSIDE, 0.3), (Cue.OFFPAY, 0.35), (Cue.REACH, 0.1),
         (Cue.TALK, 0.05), (Cue.PAST, -0.42), (Cue.REF, -0.1),
     )  # fmt: skip
-    score += _sum(near, worth)
+    score += added(near, worth)
     if _before(cues, start, Cue.MINE):
         score += 0.22
     elif _before(cues, start, Cue.YOURS | Cue.ASK):
@@ -248,7 +234,7 @@ def _market(cues: Cues, hit: Hit, near: int, damp: float) -> Weighed:
         for first, last, mask in cues.around(start, end, 12)
     )
     worth = ((Cue.PAY, 0.17), (Cue.CHEAP, 0.2), (Cue.TALK, 0.1), (Cue.REACH | Cue.LOOK, 0.1), (Cue.OFFPAY, 0.3))
-    score = 0.12 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + _sum(near, worth)
+    score = 0.12 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + added(near, worth)
     score -= (0.3 if near & Cue.PRODUCT else 0.0) + (0.3 if near & Cue.PAST else 0.0)
     return *_stretched(cues, hit, int(Cue.MINE | Cue.PAY)), Category.PAYMENT, min(score - damp, 0.8), "payment.market"
 
@@ -259,7 +245,7 @@ def _noun(cues: Cues, hit: Hit, near: int, damp: float, *, question: bool) -> We
     score += 0.28 if _before(cues, start, Cue.YOURS) else 0.2 if near & Cue.YOURS else 0.0
     score += 0.2 if near & Cue.ASK else 0.0
     score += 0.12 if question else 0.0
-    score += _sum(
+    score += added(
         near,
         (
             (Cue.REACH, 0.12),
@@ -343,11 +329,9 @@ def _widest(hits: object) -> list[Hit]:
             left &= ~int(Cue.NOUN)
         if left:
             kept.append((start, end, left))
-    return kept[:_MOST_ANCHORS]
+    return kept[:MOST_ANCHORS]
 
 
-_MOST_ANCHORS: Final = 40
-"""Weighed in one text. Whoever needs more has said enough."""
 _WEIGHED: Final = int(
     CHANNELS
     | PAYMENTS
@@ -363,91 +347,3 @@ _WEIGHED: Final = int(
     | Cue.DIRECT
     | Cue.MARKET
 )
-
-
-def _mailboxes(cues: Cues, damp: float) -> list[Weighed]:
-    """A name that can only be one, near the name of a mail provider: ``owl_77 is it, a hotmail``."""
-    found: list[Weighed] = []
-    providers = [hit for hit in cues.hits if hit[2] & Cue.PROVIDER and cues.text[hit[0] : hit[1]] in _MAILERS]
-    for start, end, _ in providers[:_MOST_ANCHORS]:
-        first = max(0, start - _NAME_REACH)
-        for match in _ACCOUNT.finditer(cues.text, first, end + _NAME_REACH):
-            if match.start() < end and match.end() > start:
-                continue
-            near = cues.near(start, end, but=match.span())
-            score = 0.52 + _sum(near, ((Cue.MINE | Cue.REACH, 0.08), (Cue.PRODUCT | Cue.PAST | Cue.REF | Cue.GAME, -0.3)))
-            found.append((*match.span(), Category.EMAIL, score - damp, "email.named_apart"))
-    return found
-
-
-_ACCOUNT: Final = re.compile(r"(?<![\w.@/-])[a-z]{2,20}(?:[._][a-z0-9]{2,20}|\d{1,6})(?![\w@/-])(?!\.\w)")
-_MAILERS: Final = frozenset({"gmail", "hotmail", "outlook", "yahoo", "icloud", "proton", "protonmail", "yandex", "google mail"})
-_NAME_REACH: Final = 40
-
-
-def _alone(text: str, start: int, end: int) -> bool:
-    """Whether a message is hardly more than a channel and a name: ``my snap owl_77``."""
-    return len(text) - (end - start) <= _ALMOST and text.count(" ") <= _FEW_WORDS
-
-
-_ALMOST: Final = 14
-_FEW_WORDS: Final = 5
-
-
-def _handle_after(cues: Cues, end: int, *, firm: bool) -> tuple[int, int, float] | None:
-    """The name on a channel that follows it, if one does."""
-    text = cues.text
-    bridge = _BRIDGE.match(text, end)
-    place = bridge.end() if bridge else end
-    match = _HANDLE.match(text, place)
-    if match is None or (place == end and firm is False):
-        return None
-    name = match.group().rstrip(".,:-")
-    between = text[end:place]
-    lookslike = any(not char.isalpha() for char in name.strip("@$"))
-    marked = bool(_MARKED.search(between)) or name[0] in "@$"
-    if not lookslike and (not marked or any(first == place for first, _, _ in cues.around(place, place, 1))):
-        return None
-    if name.isdigit() and len(name) < 5:
-        return None
-    score = 0.5 + (0.2 if lookslike else 0.0) + (0.2 if marked else 0.0) - (0.0 if firm else 0.08)
-    return place, place + len(name), min(score, 0.9)
-
-
-def _names(cues: Cues, damp: float) -> list[Weighed]:
-    """Names on channels: after a channel, ``name#1234``, ``@name``."""
-    found: list[Weighed] = []
-    channels = [hit for hit in cues.hits if hit[2] & (CHANNELS | PAYMENTS)][:_MOST_ANCHORS]
-    for start, end, mask in channels:
-        if name := _handle_after(cues, end, firm=bool(mask & (Cue.APP | Cue.PAY_NAME))):
-            near = cues.near(start, end, but=name[:2])
-            score = name[2] - damp - (0.45 if near & Cue.PRODUCT and not near & (Cue.MINE | Cue.REACH) else 0.0)
-            score -= 0.3 if near & Cue.PAST else 0.0
-            score -= 0.5 if cues.denied(start, end) else 0.0
-            alone = _alone(cues.text, start, name[1])
-            score -= 0.2 if not mask & (Cue.APP | Cue.PAY_NAME) and not near & _LINKS and not alone else 0.0
-            score += 0.15 if alone else 0.0
-            found.append((name[0], name[1], Category.HANDLE, score, "handle.on_channel"))
-    found += _mailboxes(cues, damp)
-    for match in islice(_CODE.finditer(cues.text), _MOST_ANCHORS):
-        score = 0.62 - damp - (0.35 if cues.near(*match.span()) & (Cue.GAME | Cue.PRODUCT) else 0.0)
-        found.append((*match.span(1), Category.HANDLE, score, "handle.code"))
-    for pattern, base in ((_TAG, 0.4), (_MENTION, 0.26)):
-        for match in islice(pattern.finditer(cues.text), _MOST_ANCHORS):
-            near = cues.near(match.start(), match.end())
-            score = base + _sum(
-                near, ((CHANNELS, 0.38), (Cue.REACH, 0.25), (Cue.MINE, 0.12), (Cue.GAME, -0.45), (Cue.TALK, 0.1))
-            )
-            written = match.group()
-            if pattern is _MENTION and ("_" in written or any(char.isdigit() for char in written)):
-                score += 0.16
-            found.append(
-                (
-                    match.start(),
-                    match.end(),
-                    Category.HANDLE,
-                    min(score - damp, 0.9),
-                    "handle.tag" if base > 0.3 else "handle.mention",
-                )
-            )
-    return found

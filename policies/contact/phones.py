@@ -112,8 +112,9 @@ def weigh(text: str, run: Run, cues: Cues, known: Collection[str], styled: bool)
         return 0, "", start, end
     size = len(run.digits)
     plus = "+" in text[max(0, start - 1) : run.start]
-    numerals = run.kinds in (Kind.NUMERAL, Kind.NUMERAL | Kind.ATTACHED)
-    plain = not plus and (numerals or (run.words == 1 and len(run.groups) > 1))
+    plain = not plus and run.kinds in (Kind.NUMERAL, Kind.NUMERAL | Kind.ATTACHED)
+    if run.words == 1 and _is_date(text, run, written):
+        return 0, "", start, end
     if size < 7 or size > 16 or (plain and _is_something_else(text, run, written)):
         return 0, "", start, end
     score, rule = _form(run, written, plus=plus)
@@ -142,8 +143,8 @@ def _in_identifier(text: str, run: Run) -> bool:
     )
 
 
-def _is_something_else(text: str, run: Run, written: str) -> bool:
-    """Amounts, dates, addresses of machines, identifiers, sums, names of files."""
+def _is_date(text: str, run: Run, written: str) -> bool:
+    """Dates, addresses of machines, UUIDs."""
     around = text[max(0, run.start - 40) : run.end + 40]
     offset = run.start - max(0, run.start - 40)
     for pattern in (_UUID, _ADDRESS, _DATE):
@@ -152,6 +153,14 @@ def _is_something_else(text: str, run: Run, written: str) -> bool:
                 return True
             if pattern is _DATE and offset - 1 <= match.start() < offset + len(written) and match.end() > offset:
                 return True
+    return False
+
+
+def _is_something_else(text: str, run: Run, written: str) -> bool:
+    """Amounts, dates, addresses of machines, identifiers, sums, names of files."""
+    around = text[max(0, run.start - 40) : run.end + 40]
+    if _is_date(text, run, written):
+        return True
     if len(run.gaps) > 1 and set(run.gaps) == {"."} and "0" in run.groups and run.singles < 5:
         return True  # a version
     if _listed(run, written):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Set
 from typing import Final
 
-from policies.contact import addresses, ciphers, disguises, judgement, phones
+from policies.contact import addresses, ciphers, disguises, judgement, phones, spelled
 from policies.contact.digits import NumberWords
 from policies.contact.lexicon import ADDRESSED, CHANNELS, PAYMENTS, Cue, Cues, Words
 from policies.contact.normal import normalise
@@ -128,7 +128,7 @@ class Reading:
             closed = closed_up(view)
             digits = len(_DIGIT.findall(closed.text)) >= LEAST_DIGITS
             raw += self.examine(closed, True, address=self._addressed(closed.text), digits=digits)
-            if addresses.spelled_out(closed.text, set(closed.text), False):
+            if spelled.spelled_out(closed.text, set(closed.text), False):
                 raw += self.said(closed)
             view = closed
         seen, changed = disguises.unmasked(view)
@@ -136,9 +136,9 @@ class Reading:
             raw += self.examine(seen, True, address=self._addressed(seen.text), digits=False)
         else:
             named = self._names_in(view.text)
-            for spelled in disguises.spelled_with_signs(view):
-                if self._names_in(spelled.text) - named:
-                    raw += self.examine(spelled, True, address=False, digits=False)
+            for other in disguises.spelled_with_signs(view):
+                if self._names_in(other.text) - named:
+                    raw += self.examine(other, True, address=False, digits=False)
         return raw
 
     def _names_in(self, text: str) -> set[str]:
@@ -147,12 +147,12 @@ class Reading:
 
     def said(self, view: View) -> list[Raw]:
         raw: list[Raw] = []
-        said = addresses.unspelled(view)
+        said = spelled.unspelled(view)
         unmasked, _ = disguises.unmasked(said)
         for reading in (said, unmasked) if unmasked is not said else (said,):
-            for start, end, score, rule in addresses.said_emails(reading.text, self._hosts):
+            for start, end, score, rule in spelled.said_emails(reading.text, self._hosts):
                 raw.append((*reading.span(start, end), Category.EMAIL, score, rule))
-            for start, end, score, rule in addresses.said_links(reading.text, self._hosts):
+            for start, end, score, rule in spelled.said_links(reading.text, self._hosts):
                 raw.append((*reading.span(start, end), Category.URL, score, rule))
         return raw
 
