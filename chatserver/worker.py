@@ -37,7 +37,9 @@ from chatserver.policy_file import load_policy
 from chatserver.salts import Salts
 from chatserver.screening import TextScreening
 from chatserver.settings import Settings
+from chatserver.strikes import Strikes
 from chatserver.webhooks.courier import Courier
+from chatserver.webhooks.flagged import FlagTeller
 from chatserver.webhooks.metrics import CourierMetrics
 from chatserver.webhooks.setup import courier, lookout
 from chatserver.webhooks.unread import UnreadLookout
@@ -50,6 +52,7 @@ from storage.claims import Claims
 from storage.client import Database
 from storage.commit import GroupCommit
 from storage.disputes import Disputes
+from storage.flags import Flags
 from storage.leases import Leases
 from storage.orders import Orders
 from storage.outbox import Outbox
@@ -59,6 +62,8 @@ from storage.sandbox import SandboxClock
 
 UNREAD_S: Final = 1.0
 """How often a worker looks which messages have been unread for long enough."""
+FLAGS_S: Final = 1.0
+"""How often a worker looks for flagged entries that the marketplace was not told of."""
 AFTERCARE_S: Final = 5.0
 """Pause between looks for what was left behind."""
 EVIDENCE_S: Final = 10.0
@@ -123,6 +128,7 @@ class Parts:
     metrics: WorkerMetrics
     courier: Courier
     lookout: UnreadLookout
+    flags: FlagTeller
     deadlines: Deadlines
     aftercare: Aftercare
     evidence: EvidenceAftercare
@@ -152,6 +158,10 @@ def jobs(parts: Parts) -> list[Job]:
         while await parts.lookout.look():
             pass
 
+    async def tell_flags() -> None:
+        while await parts.flags.look():
+            pass
+
     async def follow_sandbox() -> None:
         parts.clock.offset = max(parts.clock.offset, await sandbox.offset())
 
@@ -159,6 +169,7 @@ def jobs(parts: Parts) -> list[Job]:
         Job("integrity", settings.integrity_every_s, check_integrity),
         Job("webhooks", settings.webhook_every_s, parts.courier.round, shared=True),
         Job("unread", UNREAD_S, look_for_unread),
+        Job("flags", FLAGS_S, tell_flags),
         Job("deadlines", settings.deadlines_every_s, parts.deadlines.run, shared=True),
         Job("claims", AFTERCARE_S, lapse_claims),
         Job("order events", AFTERCARE_S, report_events),
@@ -233,6 +244,7 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
         log = RoomLog(database, commit)
         ledger = _ledger(settings, database, log)
         desk = _desk(ledger, clock, announce)
+        flags, rules = Flags(database), load_policy(settings.policy_file)
         office = _office(settings, database, ledger, desk, clock, announce)
         try:
             async with (
@@ -248,6 +260,7 @@ async def _parts(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator[Pa
                     metrics=metrics,
                     courier=sending,
                     lookout=looking,
+                    flags=FlagTeller(flags, ledger.rooms, Strikes(flags, rules.strikes, clock)),
                     deadlines=Deadlines(
                         disputes=ledger.disputes,
                         ledger=ledger,

@@ -60,7 +60,7 @@ class Flags:
 
     async def untold(self, limit: int) -> list[Entry]:
         """Flagged entries of which the marketplace has not been told, the oldest first."""
-        found = await self._entries.find({"flag.untold": True}, sort=[("at", 1)], limit=limit)
+        found = await self._entries.find({"flag.untold": True}, sort=[("at", 1), ("seq", 1)], limit=limit)
         return [decode_entry(document) for document in found]
 
     async def tell(self, entry: Entry, event: OutboxEvent | None, dispute: DisputeId | None = None) -> bool:

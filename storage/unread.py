@@ -72,7 +72,8 @@ class Unread:
             "room": room,
             "seq": {"$gt": after},
             "kind": EntryKind.MESSAGE.value,
-            "visibility": Visibility.ALL.value,
+            "shown": {"$ne": Visibility.WITHHELD.value},
+            "$or": [{"visibility": Visibility.ALL.value}, {"shown": Visibility.ALL.value}],
             "author.id": {"$ne": reader},
         }
         shown = {"_id": 0, "seq": 1, "at": 1, "author": 1}

@@ -1,7 +1,7 @@
 """What each type of event holds: the models that the OpenAPI document describes the webhooks by.
 
-The events are made by ``policies.dispute.effects`` and ``chatserver.webhooks.unread``; receivers must expect fields
-that a later version adds.
+The events are made by ``policies.dispute.effects``, ``chatserver.webhooks.unread`` and ``chatserver.webhooks.flagged``;
+receivers must expect fields that a later version adds.
 """
 
 import inspect
@@ -238,6 +238,28 @@ class ParticipantUnread(_Data):
     from_: Writer = Field(alias="from")
 
 
+class ContactFlagged(_Data):
+    """Something that breaks the rules about contact or conduct was found in what a party wrote: the entry ``seq``,
+    which was shown with a reminder (`warned`), in part (`masked`) or not at all (`withheld`). ``categories``: what was
+    found, the surest first; ``confidence`` in percent. ``strikes``: how much this user has lately done, by the
+    operator's policy, and ``repeated`` that it is much. Never any of the text. What staff release before it was told is
+    not told.
+    """
+
+    room: str
+    order_id: str
+    dispute: str | None = None
+    seq: int
+    at: Timestamp
+    user: str
+    role: Role
+    mark: Literal["warned", "masked", "withheld"]
+    categories: list[str]
+    confidence: Annotated[int, Field(ge=0, le=100)]
+    strikes: float
+    repeated: bool
+
+
 DATA: Final[dict[WebhookType, type[BaseModel]]] = {
     WebhookType.DISPUTE_OPENED: DisputeOpened,
     WebhookType.DISPUTE_ATTENDED: DisputeAttended,
@@ -254,6 +276,7 @@ DATA: Final[dict[WebhookType, type[BaseModel]]] = {
     WebhookType.PAYMENT_RELEASE_REQUESTED: PaymentRequested,
     WebhookType.PAYMENT_REFUND_REQUESTED: PaymentRequested,
     WebhookType.PARTICIPANT_UNREAD: ParticipantUnread,
+    WebhookType.CONTACT_FLAGGED: ContactFlagged,
 }
 
 

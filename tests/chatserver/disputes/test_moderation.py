@@ -15,7 +15,7 @@ from policies.dispute.commands import Close, ReleaseMessage
 from policies.dispute.state import Dispute
 from policies.entry import Author, Draft, Entry
 from policies.errors import Conflict, Forbidden, NotFound, Refused, TooLarge
-from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
+from policies.flag import FlagState, Mark
 from policies.room import order_room
 from policies.verdicts import REASON_CHARS, Verdict
 from policies.vocabulary import CommandId, EntryKind, RoomId, Seq, Status, Visibility
@@ -23,14 +23,10 @@ from storage.audit import Audit
 from storage.chain import link, verify
 from storage.client import Database, MongoConfig, open_database
 from tests.chatserver.disputes.desks import AGENT, BUYER, HOUR, ORDER, SELLER, SENIOR, Shop
+from tests.chatserver.disputes.flagging import flag, written
 
 ROUNDS: Final = 8
-CAUSE: Final = Cause(CauseKind.CONTACT, "phone", "text", 8, 20, 96, "phone.run")
 RELEASE, REDACT, CONFIRM = Verdict.RELEASE, Verdict.REDACT, Verdict.CONFIRM
-
-
-def flag(mark: Mark = Mark.WITHHELD) -> Flag:
-    return Flag(mark, 96, (CAUSE,))
 
 
 class Staff:
@@ -72,18 +68,6 @@ async def room(request: pytest.FixtureRequest, shop: Shop) -> RoomId:
     """A dispute room, or the order room."""
     opened = await shop.opened()
     return opened.room if request.param == "dispute" else order_room(ORDER)
-
-
-async def written(shop: Shop, room: RoomId, author: Author = SELLER, mark: Mark | None = Mark.WITHHELD) -> Entry:
-    """A message of a party, appended as the rooms' writers do."""
-    visibility = Visibility.WITHHELD if mark is Mark.WITHHELD else Visibility.ALL
-    found = None if mark is None else flag(mark)
-    draft = Draft(author, shop.command(), EntryKind.MESSAGE, {"text": "Call me 0176 123 456"}, visibility, found)
-    if mark is Mark.MASKED:
-        draft = replace(draft, body={"text": "Call me •••"}, whole={"text": "Call me 0176 123 456"})
-    [entry] = link(room, await shop.log.head(room), [draft], shop.clock.now(), lambda: os.urandom(16))
-    assert (await shop.log.submit([entry])).failure is None
-    return entry
 
 
 async def now(shop: Shop, entry: Entry) -> Entry:
