@@ -6,10 +6,20 @@ from dataclasses import dataclass
 
 from chatserver.client.attempt import Attempt
 from chatserver.client.frames import encode
-from chatserver.protocol import DisputeCommand, History, Leave, Limits, MessageSend, Ping, TokenRefresh
+from chatserver.protocol import (
+    DisputeCommand,
+    History,
+    Leave,
+    Limits,
+    MessageRedact,
+    MessageRelease,
+    MessageSend,
+    Ping,
+    TokenRefresh,
+)
 from policies.errors import BadRequest, ChatError, Conflict, TooLarge
 
-Write = MessageSend | DisputeCommand
+Write = MessageSend | MessageRelease | MessageRedact | DisputeCommand
 """Commands that write an entry to a room."""
 Submittable = Write | History | Ping | Leave | TokenRefresh
 """Commands that an application submits and gets an answer to."""

@@ -23,6 +23,8 @@ from chatserver.protocol import (
     DisputeNow,
     History,
     Member,
+    MessageRedact,
+    MessageRelease,
     MessageSend,
     Presence,
     ReceiptNow,
@@ -214,6 +216,54 @@ class Room:
         )
         return await attach(self._web, self.id, attachment, progress)
 
+    async def release(self, seq: int, reason: str = "", *, command_id: str | None = None) -> Sent | None:
+        """As staff: everybody may see all of an entry that was withheld or masked.
+
+        Like messages it is sent again under the same id until it is acknowledged. The members get the entry as it is
+        then (``Changed``), and the log an entry that says so.
+
+        Args:
+            seq: of the entry.
+            reason: for the record; both sides can read it.
+            command_id: the idempotency key.
+
+        Returns:
+            Where the log says so; None when it need not: everybody could see it already.
+
+        Raises:
+            Forbidden: only support may, and not in a case of their own.
+            ChatError: the server's final error, or the client has ended.
+        """
+        self._check()
+        return await self._carry_out(
+            command(
+                MessageRelease,
+                type="message.release",
+                id=command_id or self._new_id(),
+                room=self.id,
+                seq=seq,
+                reason=reason,
+            )
+        )
+
+    async def redact(self, seq: int, reason: str, *, command_id: str | None = None) -> Sent | None:
+        """As staff: hide a party's message from the other side; as ``release``, with a reason that is required.
+
+        Returns:
+            Where the log says so; None when it was hidden already, and its flag is confirmed now.
+        """
+        self._check()
+        return await self._carry_out(
+            command(
+                MessageRedact,
+                type="message.redact",
+                id=command_id or self._new_id(),
+                room=self.id,
+                seq=seq,
+                reason=reason,
+            )
+        )
+
     async def history(self, *, before: int | None = None, after: int | None = None, limit: int = 50) -> HistoryPage:
         """A page of the past; it does not move ``entries``.
 
@@ -295,9 +345,13 @@ class Room:
             self._cursors[frame.user] = Cursor(delivered=frame.delivered, read=frame.read)
         elif isinstance(frame, Presence):
             known = self._members.get(frame.user)
-            name = known.name if known is not None else frame.user
             self._members[frame.user] = Member(
-                user=frame.user, role=frame.role, name=name, state=frame.state, last_seen=frame.last_seen
+                user=frame.user,
+                role=frame.role,
+                name=known.name if known is not None else frame.user,
+                state=frame.state,
+                last_seen=frame.last_seen,
+                strikes=known.strikes if known is not None else None,
             )
         elif isinstance(frame, DisputeNow):
             self._dispute, self._actions = frame.dispute, tuple(frame.available_actions)
@@ -310,9 +364,16 @@ class Room:
     async def _write(self, request: Write) -> Sent:
         """Send a command until its entry is acknowledged."""
         self._check()
+        sent = await self._carry_out(request)
+        if sent is None:
+            raise ChatError("The server acknowledged a command without saying where its entry is.")
+        return sent
+
+    async def _carry_out(self, request: Write) -> Sent | None:
+        """Send a command until it is acknowledged; None when it wrote no entry."""
         ack = (await self._runner.call(request)).answer
         if not isinstance(ack, Acked) or ack.seq is None or ack.entry_id is None or ack.at is None:
-            raise ChatError("The server acknowledged a command without saying where its entry is.")
+            return None
         duplicate = ack.duplicate is True
         return Sent(ack.room or self.id, request.id, ack.seq, ack.entry_id, ack.at, duplicate, ack.notice)
 

@@ -26,7 +26,8 @@ HELP: Final = (
     "/escalate REASON, /close REASON, /reopen REASON, /appeal EVIDENCE[,...] REASON",
 )
 STAFF_HELP: Final = (
-    "/claim [over], /release [recuse] [REASON]      take the case, give it back",
+    "/claim [over], /unclaim [recuse] [REASON]      take the case, give it back",
+    "/release N [REASON], /redact N REASON          show a message to everybody, hide it from the other side",
     "/ask buyer|seller WHAT      request evidence",
     "/attach FILE [KIND] [CAPTION]      add evidence yourself",
     "/recommend, /decide OUTCOME RESOLUTION [AMOUNT] CODE[,...] STATEMENT",
@@ -72,7 +73,7 @@ class Words:
 
 
 class CaseCommands:
-    """Commands to the dispute of a room.
+    """Commands to a room and its dispute.
 
     Args:
         zone: time zone of the times; None is the machine's.
@@ -96,7 +97,7 @@ class CaseCommands:
             "reopen": lambda words: room.case.reopen(_required(words, "/reopen REASON")),
             "appeal": self._appeal,
             "claim": self._claim,
-            "release": self._release,
+            "unclaim": self._unclaim,
             "ask": self._ask,
             "recommend": lambda words: self._rule(room.case.recommend, "recommend", words),
             "decide": lambda words: self._rule(room.case.decide, "decide", words),
@@ -125,6 +126,8 @@ class CaseCommands:
             return await self._open(words)
         if name == "attach":
             return await self._attach(words)
+        if name in ("release", "redact"):
+            return await self._rule_on_message(name, words)
         command = self._commands.get(name)
         if command is None:
             return None
@@ -166,6 +169,20 @@ class CaseCommands:
             return (f"evidence {attached.id} waits for the virus scanner",)
         self.written = attached.seq
         return (f"evidence {attached.id} is #{attached.seq}",)
+
+    async def _rule_on_message(self, name: str, words: Words) -> tuple[str, ...]:
+        usage = "/release N [REASON]" if name == "release" else "/redact N REASON"
+        number, words = words.number()
+        if number is None:
+            raise Misused(f"{usage}; to give the case back: /unclaim" if name == "release" else usage)
+        if name == "release":
+            sent = await self._room.release(number, words.text)
+        else:
+            sent = await self._room.redact(number, _required(words, usage))
+        if sent is None:
+            return (f"everybody can see #{number}" if name == "release" else f"#{number} is hidden",)
+        self.written = sent.seq
+        return ()
 
     async def _offer(self, words: Words) -> Sent:
         usage = "/offer fix|replacement|full|partial [AMOUNT] [NOTE]"
@@ -209,7 +226,7 @@ class CaseCommands:
             raise Misused("/claim, or to take the case over: /claim over")
         return await self._room.case.claim(take_over=words.text == "over")
 
-    async def _release(self, words: Words) -> Sent:
+    async def _unclaim(self, words: Words) -> Sent:
         first, rest = words.first()
         recuse = first == "recuse"
         return await self._room.case.release(rest.text if recuse else words.text, recuse=recuse)

@@ -138,7 +138,8 @@ class Talk:
         for member in sorted(self.room.members.values(), key=lambda one: (one.role, one.name)):
             cursor = self.room.cursors.get(member.user)
             read = f", has read up to #{cursor.read}" if cursor is not None else ""
-            yield f"{member.role} {clean(member.name)}: {member.state}{self._last_seen(member)}{read}"
+            strikes = f", strikes {member.strikes:.1f}" if member.strikes else ""
+            yield f"{member.role} {clean(member.name)}: {member.state}{self._last_seen(member)}{read}{strikes}"
 
     def _last_seen(self, member: Member) -> str:
         at: datetime | None = member.last_seen

@@ -121,7 +121,11 @@ def _terms(terms: object) -> str:
 
 
 def _term(name: str, value: object) -> str:
-    return seconds_in_words(value) if name in _DURATIONS and type(value) is int else value_in_words(value)
+    return _seconds(value) if name in _DURATIONS else value_in_words(value)
+
+
+def _seconds(value: object) -> str:
+    return seconds_in_words(value) if type(value) is int else value_in_words(value)
 
 
 def _attended(body: Body) -> Said:
@@ -297,6 +301,7 @@ _NOTICES: Final = {
     "payment_asked_again": "The marketplace was asked for a failed payment again",
     "contact": "A reminder",
     "conduct": "A reminder",
+    "slow_mode": "Slow mode",
 }
 
 
@@ -306,6 +311,7 @@ def _notice(body: Body) -> Said:
     body.fact("Order room", "order_room")
     body.entry("Request", "request")
     body.fact("Of", "of", words_of)
+    body.fact("Wait between two messages", "every_s", _seconds)
     return Tone.EVENT, _NOTICES.get(name, f"Notice: {words_of(name)}") if name else "Notice", text
 
 

@@ -1,15 +1,28 @@
 """What the client tells of moderation: flags, what became of one's own text, and entries that staff have changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import orjson
 import pytest
 
-from chatserver.client import Cause, Changed, ChatClient, Entry, Flag, Notice
+from chatserver.client import Cause, Changed, ChatClient, Entry, Flag, Notice, Room, Sent
 from chatserver.client.frames import Acked, decode
-from tests.chatserver.client_peer import AT, ROOM, WAIT_S, Peer, joined, listening, meeting, wire_entry
+from policies.errors import BadRequest
+from tests.chatserver.client_peer import (
+    AT,
+    DISPUTE_ROOM,
+    ROOM,
+    WAIT_S,
+    Peer,
+    in_dispute,
+    joined,
+    joined_dispute,
+    listening,
+    meeting,
+    wire_entry,
+)
 
 FLAG: dict[str, Any] = {
     "mark": "withheld",
@@ -98,6 +111,53 @@ async def test_who_sends_is_told_what_became_of_the_text(peer: Peer) -> None:
         sending = asyncio.create_task(room.send("hello"))
         await wire.ack(await wire.receive("message.send"), 2)
         assert (await sending).notice is None
+
+
+@pytest.mark.parametrize(
+    ("act", "frame"),
+    [
+        (lambda room: room.release(3, "no number"), {"type": "message.release", "seq": 3, "reason": "no number"}),
+        (lambda room: room.release(3), {"type": "message.release", "seq": 3, "reason": ""}),
+        (lambda room: room.redact(3, "an address"), {"type": "message.redact", "seq": 3, "reason": "an address"}),
+    ],
+)
+async def test_staff_rule_on_an_entry_until_it_is_acknowledged(
+    peer: Peer, act: Callable[[Room], Awaitable[Sent | None]], frame: dict[str, Any]
+) -> None:
+    async with in_dispute(peer, you={"role": "agent"}) as (_, room, wire):
+        ruling = asyncio.ensure_future(act(room))
+        sent = await wire.receive()
+        assert sent == {"id": sent["id"], "room": DISPUTE_ROOM, **frame}
+        wire.cut()
+        wire = await peer.accept()
+        await wire.connected()
+        await wire.send(joined_dispute(you={"role": "agent"}))
+        assert await wire.receive() == sent
+        await wire.ack(sent, 15, duplicate=True)
+        answer = await ruling
+        assert answer is not None
+        assert (answer.command_id, answer.seq, answer.duplicate) == (sent["id"], 15, True)
+
+
+async def test_a_ruling_that_writes_nothing_has_no_place(peer: Peer) -> None:
+    async with in_dispute(peer, you={"role": "agent"}) as (_, room, wire):
+        ruling = asyncio.create_task(room.redact(3, "as before", command_id="r1"))
+        await wire.send(type="ack", id=(await wire.receive("message.redact"))["id"], room=DISPUTE_ROOM)
+        assert await ruling is None
+        with pytest.raises(BadRequest):
+            await room.redact(0, "none")
+        with pytest.raises(BadRequest):
+            await room.redact(3, "")
+
+
+async def test_the_strikes_of_a_member_outlast_their_presence(peer: Peer) -> None:
+    members = [{"user": "bob", "role": "seller", "name": "Bob", "state": "online", "strikes": 2.5}]
+    async with in_dispute(peer, members=members) as (client, room, wire):
+        await wire.send(type="presence", room=DISPUTE_ROOM, user="bob", role="seller", state="offline", last_seen=AT)
+        async with asyncio.timeout(WAIT_S):
+            while room.members["bob"].state != "offline":
+                await anext(client.events())
+        assert room.members["bob"].strikes == 2.5
 
 
 async def test_an_entry_that_staff_have_changed_is_an_event_and_not_read_again(peer: Peer) -> None:

@@ -129,6 +129,8 @@ def test_reminders_and_masked_notes_are_told_in_words() -> None:
     for kind in ("contact", "conduct"):
         reminder = entry(kind="notice", body={"notice": kind, "about": 3, "text": "Please stay here."})
         assert shown(reminder).endswith(f": [A reminder] Please stay here.\n{CONTINUATION}About: entry 3")
+    slow = entry(kind="notice", body={"notice": "slow_mode", "every_s": 30})
+    assert shown(slow).endswith(f": [Slow mode]\n{CONTINUATION}Wait between two messages: 30 seconds")
     note = {"resolution": "replacement", "note": "\u2022\u2022", "masked": {"fields": ["note"], "digest": "00ff"}}
     assert shown(entry(kind="proposal.made", body=note)).endswith(
         f": [Offer: replacement] \u2022\u2022\n{CONTINUATION}Parts hidden of: note"

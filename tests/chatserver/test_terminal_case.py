@@ -17,6 +17,7 @@ from chatserver.terminal.talk import Talk, UnknownCommand
 from chatserver.terminal.text import explained
 from policies.errors import Refused
 from tests.chatserver.client_peer import (
+    AT,
     DISPUTE,
     DISPUTE_CHANGED,
     DISPUTE_ROOM,
@@ -59,9 +60,12 @@ async def peer() -> AsyncIterator[Peer]:
         ("appeal e1,e2 look", {"type": "dispute.appeal", "evidence": ["e1", "e2"], "reason": "look"}),
         ("claim", {"type": "agent.join", "take_over": False}),
         ("claim over", {"take_over": True}),
-        ("release", {"type": "agent.leave", "recuse": False, "reason": ""}),
-        ("release end of shift", {"recuse": False, "reason": "end of shift"}),
-        ("release recuse I know them", {"recuse": True, "reason": "I know them"}),
+        ("unclaim", {"type": "agent.leave", "recuse": False, "reason": ""}),
+        ("unclaim end of shift", {"recuse": False, "reason": "end of shift"}),
+        ("unclaim recuse I know them", {"recuse": True, "reason": "I know them"}),
+        ("release 12", {"type": "message.release", "seq": 12, "reason": ""}),
+        ("release #12 an order number", {"seq": 12, "reason": "an order number"}),
+        ("redact 12 a home address", {"type": "message.redact", "seq": 12, "reason": "a home address"}),
         ("ask seller the tracking", {"type": "evidence.request", "of": "seller", "what": "the tracking"}),
         (
             "decide buyer_favor partial_refund 0.01 late,wet It was late.",
@@ -98,6 +102,27 @@ async def test_the_own_offer_is_withdrawn_without_its_number(peer: Peer) -> None
         await running
 
 
+@pytest.mark.parametrize(("line", "told"), [("release 3", "everybody can see #3"), ("redact 3 rude", "#3 is hidden")])
+async def test_a_ruling_that_changes_nothing_says_so(peer: Peer, line: str, told: str) -> None:
+    async with in_dispute(peer, **AGENT) as (client, room, wire):
+        commands = CaseCommands(client, room)
+        name, _, argument = line.partition(" ")
+        running = asyncio.create_task(commands.run(name, argument))
+        frame = await wire.receive()
+        await wire.send(type="ack", id=frame["id"], room=frame["room"])
+        assert await running == (told,)
+        assert commands.written == 0
+
+
+async def test_what_became_of_a_note_is_told(peer: Peer) -> None:
+    async with in_dispute(peer) as (client, room, wire):
+        running = asyncio.create_task(CaseCommands(client, room).run("reject", "call me"))
+        frame = await wire.receive("proposal.reject")
+        ack = {"type": "ack", "id": frame["id"], "room": room.id, "seq": 12, "entry_id": "e", "at": AT}
+        await wire.send(ack | {"notice": {"mark": "masked", "message": "A part of this is hidden."}})
+        assert await running == ("#12: A part of this is hidden.",)
+
+
 async def test_a_note_says_where_it_is(peer: Peer) -> None:
     async with in_dispute(peer, **AGENT) as (client, room, wire):
         running = asyncio.create_task(CaseCommands(client, room).run("note", "odd"))
@@ -117,6 +142,9 @@ async def test_a_note_says_where_it_is(peer: Peer) -> None:
         ("escalate", "/escalate REASON"),
         ("appeal e1", "/appeal"),
         ("claim now", "/claim over"),
+        ("release recuse", "to give the case back: /unclaim"),
+        ("redact it", "/redact N REASON"),
+        ("redact 12", "/redact N REASON"),
         ("ask agent x", "/ask"),
         ("ask buyer", "/ask"),
         ("decide agreed split late x", "an outcome is one of buyer_favor, seller_favor, compromise"),
