@@ -36,6 +36,7 @@ from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from chatserver.webhooks.setup import webhook_desk
+from policies.conduct_words import load_words
 from policies.contact import Detector
 from policies.entry import Entry
 from policies.errors import Unavailable
@@ -102,6 +103,7 @@ class _Parts:
         self.sandbox = SandboxClock(self.database)
         self.policy = load_policy(settings.policy_file)
         self.detector = Detector(self.policy.contact)
+        load_words()  # Not with the first message that somebody waits for.
         self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
         self.names = DisplayNames(lambda: self.screener)
         self.auth = Authenticator(
@@ -186,6 +188,7 @@ class _Parts:
             custody=self.office.custody,
             objects=self.office.store,
             holds=self.office.holds,
+            detector=self.detector,
             screening=self.screening,
             names=self.names,
             moderation=self.moderation,

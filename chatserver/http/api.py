@@ -21,6 +21,7 @@ from chatserver.http import (
     holds,
     moderation,
     orders,
+    policies,
     reports,
     rooms,
     sandbox,
@@ -86,7 +87,7 @@ def create_api(services: Services, lifespan: Lifespan | None = None, routes: Seq
             ),
         ],
     )
-    for part in (orders, disputes, holds, rooms, moderation, reports, evidence, transcript, webhooks, health):
+    for part in (orders, disputes, holds, rooms, moderation, policies, reports, evidence, transcript, webhooks, health):
         api.include_router(part.router(services))
     if settings.sandbox:
         api.include_router(sandbox.router(services))

@@ -16,6 +16,7 @@ from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
 from chatserver.webhooks.desk import WebhookDesk
+from policies.contact import Detector
 from policies.dispute.policy import Policy
 from policies.entry import Entry
 from storage.audit import Audit
@@ -67,6 +68,7 @@ class Services:
     custody: Custody
     objects: ObjectStore
     holds: Holds
+    detector: Detector
     screening: TextScreening
     names: DisplayNames
     moderation: ModerationOffice

@@ -196,14 +196,21 @@ def settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def screener() -> Screener:
+def detector() -> Detector:
+    return Detector(Policy().contact)
+
+
+@pytest.fixture(scope="session")
+def screener(detector: Detector) -> Screener:
     """By the rules that hold when nobody says otherwise."""
     policy = Policy()
-    return Screener(Detector(policy.contact), policy.conduct, policy.secrets)
+    return Screener(detector, policy.conduct, policy.secrets)
 
 
 @pytest.fixture
-async def backstage(database: Database, settings: Settings, screener: Screener) -> AsyncIterator[Backstage]:
+async def backstage(
+    database: Database, settings: Settings, detector: Detector, screener: Screener
+) -> AsyncIterator[Backstage]:
     clock, watch, metrics = HandClock(), Stopwatch(), Metrics(CollectorRegistry())
     commit = GroupCommit(database)
     log, rooms = RoomLog(database, commit), Rooms(database)
@@ -275,6 +282,7 @@ async def backstage(database: Database, settings: Settings, screener: Screener) 
         custody=office.custody,
         objects=office.store,
         holds=office.holds,
+        detector=detector,
         screening=screening,
         names=names,
     )

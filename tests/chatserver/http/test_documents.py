@@ -43,6 +43,7 @@ async def test_every_route_of_the_contract_is_described(openapi: dict[str, Any])
         ("delete", "/v1/evidence/{evidence_id}"),
         ("get", "/v1/evidence/{evidence_id}/upload"),
         ("post", "/v1/evidence/{evidence_id}/complete"),
+        ("post", "/v1/policies/contact/check"),
         ("post", "/v1/webhooks"),
         ("get", "/v1/webhooks"),
         ("get", "/v1/webhooks/{webhook}"),
