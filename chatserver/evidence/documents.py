@@ -1,14 +1,26 @@
 """Looking at PDF documents."""
 
+import re
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 import pypdfium2
 import pypdfium2.raw
 
 from chatserver.evidence.examination import NotTaken
 from chatserver.evidence.images import THUMBNAIL_PIXELS, unreadable
+
+DICTIONARY_BYTES: Final = 1024
+"""Longest dictionary in front of a stream of objects."""
+OBJECTS_BYTES: Final = 32 * 1024 * 1024
+"""So much of one is looked through."""
+_ACTION: Final = re.compile(rb"/S(?:\s|%[^\r\n]*[\r\n])*/(?:JavaScript|Launch)(?![A-Za-z0-9])")
+_ESCAPED: Final = re.compile(rb"#([0-9A-Fa-f]{2})")
+_STREAM: Final = re.compile(rb"stream\r?\n")
+_FLATTEN_FAILED: Final = pypdfium2.raw.FLATTEN_FAIL
 
 
 @contextmanager
@@ -21,6 +33,7 @@ def opened(path: Path) -> Iterator["Document"]:
     try:
         with pypdfium2.PdfDocument(path) as document:
             _require_passive(document)
+            _require_no_actions(path)
             yield Document(document)
     except pypdfium2.PdfiumError as error:
         raise unreadable() from error
@@ -36,6 +49,23 @@ def _require_passive(document: pypdfium2.PdfDocument) -> None:
         raise NotTaken("unreadable", "The document is protected by a password.")
 
 
+def _require_no_actions(path: Path) -> None:
+    """Programs may hang on anything: on opening, pages, links, fields. PDFium does not name them all, but each says
+    what it is in the file or in a stream of objects (ISO 32000-2, 7.5.7 and 12.6.2)."""
+    content = path.read_bytes()
+    for objects in (content, *_object_streams(content)):
+        if _ACTION.search(_ESCAPED.sub(lambda escaped: bytes.fromhex(escaped[1].decode()), objects)):
+            raise NotTaken("active_content", "The document holds programs.")
+
+
+def _object_streams(content: bytes) -> Iterator[bytes]:
+    for stream in _STREAM.finditer(content):
+        about = content[max(0, stream.start() - DICTIONARY_BYTES) : stream.start()].rpartition(b"obj")[2]
+        if b"ObjStm" in about:
+            with suppress(zlib.error):  # not compressed: then it was looked through as it is
+                yield zlib.decompressobj().decompress(content[stream.end() :], OBJECTS_BYTES)
+
+
 class Document:
     """A document whose pages can be read."""
 
@@ -43,9 +73,20 @@ class Document:
         self._document = document
 
     def save_shown(self, path: Path) -> None:
-        """Write its pages into a new document: without author, program, times, actions and hidden layers of data."""
+        """Write what its pages look like into a new document, and nothing else: no author, times, actions or links.
+        What stamps and fields show is drawn first. To be done last: it changes the document."""
         with pypdfium2.PdfDocument.new() as shown:
-            shown.import_pages(self._document)
+            for number, page in enumerate(self._document):
+                if pypdfium2.raw.FPDFPage_Flatten(page.raw, pypdfium2.raw.FLAT_NORMALDISPLAY) == _FLATTEN_FAILED:
+                    raise unreadable()
+                size = page.get_size()
+                page.close()
+                drawn = self._document.page_as_xobject(number, shown)
+                sheet = shown.new_page(*size)
+                sheet.insert_obj(drawn.as_pageobject())
+                sheet.gen_content()
+                drawn.close()
+                sheet.close()
             shown.save(path)
 
     def save_thumbnail(self, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Looking at images: decoded within limits, shown without metadata, made small, read for QR and bar codes."""
 
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,10 @@ _SAVED: Final[dict[str, dict[str, Any]]] = {
     "WEBP": {"quality": 90},
     "GIF": {},
 }
+_ANIMATED: Final = frozenset({"PNG", "WEBP", "GIF"})
 _EXIF_IFD: Final = 0x8769
+_DAMAGED_EXIF: Final = (KeyError, ValueError, OSError, SyntaxError, TypeError, struct.error)
+"""What Pillow raises over metadata that is cut off or makes no sense."""
 _TAKEN_AT: Final = 36867
 _TAKEN_AT_OFFSET: Final = 36881
 
@@ -45,24 +49,28 @@ def opened(path: Path, media_type: MediaType, pixels: int) -> Iterator["Picture"
     """
     Image.MAX_IMAGE_PIXELS = None  # ours is checked here, for all frames together
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # damaged metadata is a warning of Pillow's
+        warnings.simplefilter("ignore")  # damaged metadata is a warning of Pillow's; the picture is what counts
+        name = _FORMATS[media_type]
         try:
-            with Image.open(path, formats=[_FORMATS[media_type]]) as image:
-                frames = getattr(image, "n_frames", 1)
+            with Image.open(path, formats=[name]) as image:
+                # Phones put a second picture (a preview, brightness) behind a JPEG; that is no animation.
+                frames = getattr(image, "n_frames", 1) if name in _ANIMATED else 1
                 if frames > FRAMES_MAX or image.width * image.height * frames > pixels:
                     raise NotTaken("too_many_pixels", f"An image has at most {pixels} pixels, over all of its frames.")
                 image.load()
-                yield Picture(image)
-        except (OSError, ValueError, SyntaxError, Warning, MemoryError) as error:
+                yield Picture(image, name, frames)
+        except (OSError, ValueError, SyntaxError, MemoryError) as error:
             raise unreadable() from error
 
 
 class Picture:
     """An image that is decoded, and the right way up."""
 
-    def __init__(self, image: Image.Image) -> None:
+    def __init__(self, image: Image.Image, name: str, frames: int) -> None:
         self._image = image
-        self._upright = ImageOps.exif_transpose(image)
+        self._name = name
+        self._frames = frames
+        self._upright = _upright(image)
         self.width, self.height = self._upright.size
 
     def captured_at(self) -> datetime | None:
@@ -72,16 +80,16 @@ class Picture:
             at = datetime.strptime(str(taken[_TAKEN_AT]), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
             offset = str(taken.get(_TAKEN_AT_OFFSET, ""))
             return at if not offset else datetime.strptime(f"{taken[_TAKEN_AT]}{offset}", "%Y:%m:%d %H:%M:%S%z")
-        except (KeyError, ValueError, OSError, SyntaxError, Warning):
+        except _DAMAGED_EXIF:
             return None
 
     def save_shown(self, path: Path) -> None:
         """Write the image anew: pixels and colour profile, and nothing else that was in the file."""
-        name = self._image.format or ""
+        name = self._name
         options = dict(_SAVED[name])
         if profile := self._image.info.get("icc_profile"):
             options["icc_profile"] = profile
-        if getattr(self._image, "n_frames", 1) > 1:
+        if self._frames > 1:
             frames = [frame.copy() for frame in ImageSequence.Iterator(self._image)]
             durations = [frame.info.get("duration", 100) for frame in frames]
             options |= {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
@@ -100,6 +108,13 @@ class Picture:
         plain.thumbnail((CODES_PIXELS, CODES_PIXELS))
         found = zxingcpp.read_barcodes(plain)[:CODES_MAX]
         return tuple(dict.fromkeys(code.text[:CODE_CHARS] for code in found if code.text))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED_EXIF:
+        return image.copy()
 
 
 def unreadable() -> NotTaken:

@@ -73,6 +73,21 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def double_photo() -> bytes:
+    """A JPEG of a phone that has a smaller picture behind it (CIPA DC-007, Multi-Picture Format)."""
+    content = io.BytesIO()
+    picture().save(content, "MPO", save_all=True, append_images=[picture(32, 24)])
+    return content.getvalue()
+
+
+def png_with(data: bytes) -> bytes:
+    """A PNG that carries something in a chunk of its own."""
+    content = image("PNG")
+    end = content.rindex(b"IEND") - 4
+    chunk = struct.pack(">I", len(data)) + b"zzZz" + data + struct.pack(">I", zlib.crc32(b"zzZz" + data))
+    return content[:end] + chunk + content[end:]
+
+
 def document(pages: int = 1) -> bytes:
     made = pypdfium2.PdfDocument.new()
     for _ in range(pages):
@@ -89,13 +104,48 @@ def told_document() -> bytes:
     return content.getvalue()
 
 
+_PAGES = b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>"
+_PROGRAM = b"<< /S /JavaScript /JS (app.alert\\(1\\)) >>"
+
+
 def active_document() -> bytes:
     """A PDF with a program that runs when it is opened."""
     return _objects(
         b"<< /Type /Catalog /Pages 2 0 R /Names << /JavaScript << /Names [(a) 4 0 R] >> >> >>",
-        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        _PAGES,
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] >>",
-        b"<< /S /JavaScript /JS (app.alert\\(1\\)) >>",
+        _PROGRAM,
+    )
+
+
+def acting_document(action: bytes = _PROGRAM, catalog: bytes = b"/OpenAction 4 0 R", page: bytes = b"") -> bytes:
+    """A PDF that does something, by an entry of its catalog or its page."""
+    return _objects(
+        b"<< /Type /Catalog /Pages 2 0 R %s >>" % catalog,
+        _PAGES,
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] %s >>" % page,
+        action,
+    )
+
+
+def packed_document() -> bytes:
+    """One whose program lies in a compressed stream of objects, its name written in another way."""
+    packed = zlib.compress(b"4 0 << /S /Java#53cript /JS (app.alert\\(1\\)) >>")
+    stream = b"<< /Type /ObjStm /N 1 /First 4 /Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream"
+    return acting_document(stream % (len(packed), packed), b"")
+
+
+def stamped_document() -> bytes:
+    """A turned page, not at the origin, with a red mark, a blue stamp, a link, and words that are not for everybody."""
+    return _objects(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        _PAGES,
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [100 100 300 200] /Rotate 90 /Contents 4 0 R /Annots [5 0 R 7 0 R]"
+        b" /PieceInfo << /Ann (Main Street) >> >>",
+        b"<< /Length 29 >>\nstream\n1 0 0 rg 100 100 40 20 re f  \nendstream",
+        b"<< /Type /Annot /Subtype /Stamp /F 4 /Rect [200 140 250 190] /AP << /N 6 0 R >> /T (Main Street) >>",
+        b"<< /Type /XObject /Subtype /Form /BBox [0 0 50 50] /Length 23 >>\nstream\n0 0 1 rg 0 0 50 50 re f\nendstream",
+        b"<< /Type /Annot /Subtype /Link /Rect [0 0 9 9] /A << /S /URI /URI (https://t.me/ann) >> >>",
     )
 
 
@@ -131,11 +181,17 @@ def video(name: str, codec: str, **metadata: str) -> bytes:
     return content.getvalue()
 
 
-def archive() -> bytes:
+def archive(name: str = "a.txt") -> bytes:
+    """A ZIP archive; without a name it holds nothing."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as made:
-        made.writestr("a.txt", "x")
+        if name:
+            made.writestr(name, "x")
     return content.getvalue()
+
+
+RAR = b"Rar!\x1a\x07\x01\x00" + bytes(50)
+SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(50)
 
 
 def frames_of(content: bytes) -> int:

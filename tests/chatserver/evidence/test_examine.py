@@ -36,7 +36,8 @@ GOOD: dict[MediaType, bytes] = {
 def wanted(folder: Path, content: bytes, media_type: MediaType, pixels: int = PIXELS) -> Wanted:
     path = folder / "file"
     path.write_bytes(content)
-    return Wanted(path=path, folder=folder, media_type=media_type, pixels=pixels)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Wanted(path=path, folder=folder, media_type=media_type, sha256=sha256, pixels=pixels)
 
 
 def look(folder: Path, content: bytes, media_type: MediaType, pixels: int = PIXELS) -> Examined | Rejected:
@@ -105,6 +106,23 @@ def test_a_clock_without_an_offset_is_taken_for_utc(tmp_path: Path) -> None:
     found = taken(tmp_path, files.photo(offset=""), MediaType.JPEG)
     assert found.captured_at is not None
     assert found.captured_at.isoformat() == "2026-01-30T18:05:09+00:00"
+
+
+def test_a_phone_puts_two_pictures_into_a_photo(tmp_path: Path) -> None:
+    content = files.double_photo()
+    found = taken(tmp_path, content, MediaType.JPEG, 64 * 48)
+    assert found.shown is not None
+    with Image.open(found.shown) as shown:
+        assert (shown.format, shown.size) == ("JPEG", (64, 48))
+    assert len(found.shown.read_bytes()) < len(content)
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\x05\0\x0f\x01\x02\0\xff\0\0\0", b"Exif\0\0"]
+)
+def test_damaged_metadata_does_not_spoil_a_photo(tmp_path: Path, exif: bytes) -> None:
+    found = taken(tmp_path, files.image("JPEG", exif=exif), MediaType.JPEG)
+    assert (found.width, found.captured_at) == (64, None)
 
 
 @pytest.mark.parametrize("content", [files.photo("yesterday"), files.photo("0000:00:00 00:00:00"), files.image("JPEG")])
@@ -217,9 +235,19 @@ def test_an_archive_at_the_end_is_seen(tmp_path: Path, media_type: MediaType) ->
     assert rejected(tmp_path, GOOD[media_type] + files.archive(), media_type) in ("wrong_type", "unreadable")
 
 
+@pytest.mark.parametrize("archive", [files.archive(), files.archive(""), files.RAR, files.SEVEN_ZIP])
+@pytest.mark.parametrize("behind", [b"", b"x", bytes(2_000_000)])
+def test_an_archive_is_seen_wherever_it_lies(tmp_path: Path, archive: bytes, behind: bytes) -> None:
+    for content in (GOOD[MediaType.JPEG] + bytes(1024 * 1024 - 700) + archive + behind, GOOD[MediaType.JPEG] + archive):
+        assert rejected(tmp_path, content, MediaType.JPEG) == "wrong_type"
+    assert rejected(tmp_path, files.png_with(archive + behind), MediaType.PNG) == "wrong_type"
+    assert rejected(tmp_path, GOOD[MediaType.PDF] + archive + behind + b"\n%%EOF", MediaType.PDF) == "wrong_type"
+
+
 def test_four_bytes_of_an_archive_are_no_archive(tmp_path: Path) -> None:
     content = GOOD[MediaType.JPEG]
-    assert taken(tmp_path, content[:-2] + b"PK\x05\x06" + content[-2:], MediaType.JPEG).size == len(content) + 4
+    for mark in (b"PK\x05\x06", b"PK\x01\x02", b"PK\x01\x02" + b"\xe3" * 60):
+        assert taken(tmp_path, content + mark, MediaType.JPEG).size == len(content) + len(mark)
 
 
 def test_markup_in_a_comment_is_seen(tmp_path: Path) -> None:
@@ -256,7 +284,34 @@ def test_pixels_have_their_limit(tmp_path: Path) -> None:
     assert rejected(tmp_path, files.animation(3), MediaType.GIF, 3 * 32 * 24 - 1) == "too_many_pixels"
 
 
-@pytest.mark.parametrize("content", [files.active_document(), files.carrying_document()])
+def test_what_the_pages_of_a_document_show_stays_and_nothing_else(tmp_path: Path) -> None:
+    content = files.stamped_document()
+    found = taken(tmp_path, content, MediaType.PDF)
+    assert found.shown is not None
+    for hidden in (b"Main Street", b"t.me", b"Annot"):
+        assert hidden in content
+        assert hidden not in found.shown.read_bytes()
+    with pypdfium2.PdfDocument(content) as before, pypdfium2.PdfDocument(found.shown) as after:
+        assert before[0].get_size() == after[0].get_size() == (100, 200)
+        pictures = [each[0].render().to_pil().convert("RGB") for each in (before, after)]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert {(255, 0, 0), (0, 0, 255)} < {colour for _, colour in pictures[1].getcolors() or ()}
+
+
+LAUNCH = b"<< /S%\n/Launch /F (calc.exe) >>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        files.active_document(),
+        files.carrying_document(),
+        files.acting_document(),
+        files.acting_document(LAUNCH),
+        files.acting_document(catalog=b"", page=b"/AA << /O 4 0 R >>"),
+        files.packed_document(),
+    ],
+)
 def test_documents_with_programs_or_files_are_not_taken(tmp_path: Path, content: bytes) -> None:
     assert rejected(tmp_path, content, MediaType.PDF) == "active_content"
 
@@ -264,6 +319,22 @@ def test_documents_with_programs_or_files_are_not_taken(tmp_path: Path, content:
 @pytest.mark.parametrize("content", [b"caf\xe9", b"a\x00b", b"a\x1b[2Jb", b"a\x7f"])
 def test_text_is_plain(tmp_path: Path, content: bytes) -> None:
     assert rejected(tmp_path, content, MediaType.TEXT) == "wrong_type"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    ["BMW 320d", "MZ", "From: the seller\nSubject: lamp", "RIFF", "ID3", '{"a": 1}', "import me", "\ufeffHi", "P1"],
+)
+def test_a_text_may_begin_with_any_letters(tmp_path: Path, beginning: str) -> None:
+    content = f"{beginning}\nand what else they wrote \u263a\n".encode()
+    assert taken(tmp_path, content, MediaType.TEXT).size == len(content)
+
+
+def test_another_file_than_was_announced_is_not_looked_at(tmp_path: Path) -> None:
+    other = wanted(tmp_path, files.bomb(100, 100), MediaType.PNG, 1).model_copy(update={"sha256": "0" * 64})
+    found = examine(other)
+    assert isinstance(found, Rejected)
+    assert found.rule == "wrong_hash"
 
 
 def test_a_container_that_lies_about_its_sizes_is_unreadable(tmp_path: Path) -> None:
@@ -300,5 +371,6 @@ async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_dies_rejects_the_file(tmp_path: Path) -> None:
-    found = await Examiner().look(Wanted(path=tmp_path / "none", folder=tmp_path, media_type=MediaType.PNG, pixels=1))
+    lost = wanted(tmp_path, b"", MediaType.PNG).model_copy(update={"path": tmp_path / "none"})
+    found = await Examiner().look(lost)
     assert found == Rejected(rule="unreadable", message="The file cannot be read within reasonable limits.")
