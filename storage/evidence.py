@@ -62,8 +62,8 @@ class Seen:
 class Evidence:
     """A piece of evidence.
 
-    ``upload`` names its upload in parts, if it came so. ``original`` is the sealed object as it was verified. ``shown``
-    and ``thumbnail`` are the keys of what was made of it, if anything was. ``withdrawn_at``: hidden from the other
+    ``upload`` names its upload in parts, if it came so. ``original`` is the sealed object as it was verified, ``shown``
+    and ``thumbnail`` what was made of it, if anything was. ``withdrawn_at``: hidden from the other
     party since. ``touched_at`` is when its state last changed.
     """
 
@@ -80,8 +80,8 @@ class Evidence:
     touched_at: datetime
     upload: str | None = None
     original: StoredObject | None = None
-    shown: str | None = None
-    thumbnail: str | None = None
+    shown: StoredObject | None = None
+    thumbnail: StoredObject | None = None
     seen: Seen = field(default_factory=Seen)
     seq: Seq | None = None
     rule: str | None = None
@@ -184,7 +184,7 @@ class EvidenceStore:
 
 
 def _encode(evidence: Evidence) -> dict[str, Any]:
-    said, original, seen = evidence.said, evidence.original, evidence.seen
+    said, seen = evidence.said, evidence.seen
     return {
         "_id": evidence.id,
         "room": evidence.room,
@@ -206,11 +206,9 @@ def _encode(evidence: Evidence) -> dict[str, Any]:
         "announced_at": evidence.announced_at,
         "touched_at": evidence.touched_at,
         "upload": evidence.upload,
-        "original": None
-        if original is None
-        else {"key": original.key, "size": original.size, "etag": original.etag, "version": original.version},
-        "shown": evidence.shown,
-        "thumbnail": evidence.thumbnail,
+        "original": _encode_object(evidence.original),
+        "shown": _encode_object(evidence.shown),
+        "thumbnail": _encode_object(evidence.thumbnail),
         "seen": {
             "width": seen.width,
             "height": seen.height,
@@ -224,8 +222,20 @@ def _encode(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def _encode_object(stored: StoredObject | None) -> dict[str, Any] | None:
+    if stored is None:
+        return None
+    return {"key": stored.key, "size": stored.size, "etag": stored.etag, "version": stored.version}
+
+
+def _decode_object(document: Mapping[str, Any] | None) -> StoredObject | None:
+    if document is None:
+        return None
+    return StoredObject(document["key"], document["size"], document["etag"], document["version"])
+
+
 def _decode(document: Mapping[str, Any]) -> Evidence:
-    said, original, seen = document["said"], document["original"], document["seen"]
+    said, seen = document["said"], document["seen"]
     return Evidence(
         id=document["_id"],
         room=document["room"],
@@ -248,11 +258,9 @@ def _decode(document: Mapping[str, Any]) -> Evidence:
         announced_at=document["announced_at"],
         touched_at=document["touched_at"],
         upload=document["upload"],
-        original=None
-        if original is None
-        else StoredObject(original["key"], original["size"], original["etag"], original["version"]),
-        shown=document["shown"],
-        thumbnail=document["thumbnail"],
+        original=_decode_object(document["original"]),
+        shown=_decode_object(document["shown"]),
+        thumbnail=_decode_object(document["thumbnail"]),
         seen=Seen(seen["width"], seen["height"], seen["captured_at"], tuple(seen["codes"])),
         seq=document["seq"],
         rule=document["rule"],

@@ -28,6 +28,8 @@ THREADS: Final = 8
 CHUNK_BYTES: Final = 1024 * 1024
 PAGE: Final = 1000
 """Keys of one request, at most, by S3's API."""
+_MAKING: Final = threading.Lock()
+"""boto3's own session, which has read what S3 is once for all stores of a process, makes one client at a time."""
 _VERSIONS: Final = ("Versions", "DeleteMarkers")
 _GONE: Final = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 _CHANGED: Final = frozenset({"412", "PreconditionFailed"})
@@ -71,6 +73,10 @@ class StoredObject:
     version: str | None = None
     modified_at: datetime | None = None
 
+    def is_still(self, found: "StoredObject") -> bool:
+        """Whether what was found under its key has the content that it had."""
+        return (found.size, found.etag) == (self.size, self.etag)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
@@ -108,16 +114,15 @@ class ObjectStore:
         self._page = page
         self._config = config
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
-        self._making = threading.Lock()
         self._made: Any = None
 
     def _client(self) -> Any:
-        """boto3's client, which may be used by several threads but not made by them. Making it takes a third of a
-        second, so that is done when it is first needed, and in a thread."""
-        with self._making:
+        """boto3's client, which may be used by several threads but not made by them. Making the first one of a process
+        takes a third of a second, so that is done when it is first needed, and in a thread."""
+        with _MAKING:
             if self._made is None:
                 config = self._config
-                self._made = boto3.session.Session().client(
+                self._made = boto3.client(
                     "s3",
                     endpoint_url=config.endpoint,
                     region_name=config.region,
@@ -239,15 +244,15 @@ class ObjectStore:
 
         await self._run(read)
 
-    async def read(self, key: str, most: int) -> bytes | None:
+    async def read(self, stored: StoredObject, most: int) -> bytes | None:
         """A small object; None when it has more bytes than ``most``.
 
         Raises:
-            ObjectGone: there is none.
+            ObjectChanged: it is another one by now, or gone.
         """
 
         def read(s3: Any) -> bytes | None:
-            answer = s3.get_object(Bucket=self._bucket, Key=key)
+            answer = s3.get_object(Bucket=self._bucket, Key=stored.key, IfMatch=stored.etag)
             with answer["Body"] as body:
                 content: bytes = body.read(most + 1)
             return content if len(content) <= most else None
@@ -259,14 +264,15 @@ class ObjectStore:
         answer = await self._ask("put_object", Key=key, Body=content, ContentType=content_type)
         return StoredObject(key, len(content), answer["ETag"], answer.get("VersionId"))
 
-    async def put_file(self, key: str, path: Path, content_type: str) -> None:
+    async def put_file(self, key: str, path: Path, content_type: str) -> StoredObject:
         """The same with a file, in bounded memory."""
 
-        def write(s3: Any) -> None:
+        def write(s3: Any) -> StoredObject:
             with path.open("rb") as file:
-                s3.put_object(Bucket=self._bucket, Key=key, Body=file, ContentType=content_type)
+                answer = s3.put_object(Bucket=self._bucket, Key=key, Body=file, ContentType=content_type)
+                return StoredObject(key, file.tell(), answer["ETag"], answer.get("VersionId"))
 
-        await self._run(write)
+        return await self._run(write)
 
     async def seal(self, stored: StoredObject, key: str) -> StoredObject:
         """Copy an object to another key, provided that it is still the one that was looked at.

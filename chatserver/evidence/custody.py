@@ -1,6 +1,7 @@
 """Giving sealed evidence out, and taking it back."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +18,7 @@ from policies.evidence import EvidenceId, EvidenceRules, safe_filename
 from policies.instant import instant
 from policies.vocabulary import STAFF, Role, UserId
 from storage.evidence import Evidence, EvidenceState, EvidenceStore
-from storage.object_store import ObjectStore, SignedRequest
+from storage.object_store import ObjectStore, SignedRequest, StoredObject
 
 _FULL_VIEW: Final = STAFF | {Role.SYSTEM}
 """Who sees originals, and what was withdrawn: staff, and the marketplace's back end (which reads as ``system``)."""
@@ -110,22 +111,26 @@ class Custody:
             raise NotFound("There is no such evidence.")
         if evidence.original is None:
             raise Conflict("This evidence is not sealed yet.", details={"state": evidence.state.value})
-        await self._require_sealed(evidence)
         original = own or role in _FULL_VIEW or evidence.shown is None
-        key = evidence.original.key if original else evidence.shown
-        assert key is not None
+        given = evidence.original if original or evidence.shown is None else evidence.shown
+        # What the other party is shown was made by the server, and may be swapped just as well.
+        await self._require_unchanged(evidence, evidence.original, given, evidence.thumbnail)
         expires_s = int(self._rules.download_expires.total_seconds())
         file = await self._store.sign_get(
-            key,
+            given.key,
             content_type=evidence.media_type.value,
             disposition=attachment(safe_filename(evidence.said.filename, evidence.media_type)),
             expires_s=expires_s,
-            version=evidence.original.version if original else None,
+            version=given.version,
         )
         thumbnail = None
         if evidence.thumbnail is not None:
             thumbnail = await self._store.sign_get(
-                evidence.thumbnail, content_type=THUMBNAIL_TYPE, disposition="inline", expires_s=expires_s
+                evidence.thumbnail.key,
+                content_type=THUMBNAIL_TYPE,
+                disposition="inline",
+                expires_s=expires_s,
+                version=evidence.thumbnail.version,
             )
         expires_at = instant(self._clock.now() + timedelta(seconds=expires_s))
         return Given(expires_at, file, thumbnail, original)
@@ -151,17 +156,27 @@ class Custody:
             return withdrawn
         return await self.find(evidence.id)
 
-    async def _require_sealed(self, evidence: Evidence) -> None:
+    async def _require_unchanged(self, evidence: Evidence, *kept: StoredObject | None) -> None:
         """Check that what is there now is what was sealed."""
-        assert evidence.original is not None
-        found = await self._store.look(evidence.original.key)
-        if found is not None and (found.size, found.etag) == (evidence.original.size, evidence.original.etag):
+        objects = {each.key: each for each in kept if each is not None}
+        found = await asyncio.gather(*map(self._store.look, objects))
+        what = state_of(zip(objects.values(), found, strict=True))
+        if what is None:
             return
         self._swapped()
-        what = "gone" if found is None else "changed"
         logger.error("evidence_swapped", evidence=evidence.id, room=evidence.room, what=what)
         message = "This evidence cannot be shown: what is stored is not what was sealed."
         raise Conflict(message, details={"state": what})
+
+
+def state_of(looked: Iterable[tuple[StoredObject, StoredObject | None]]) -> str | None:
+    """What has happened to objects that were kept and then looked for: ``gone``, ``changed``, or None."""
+    for kept, found in looked:
+        if found is None:
+            return "gone"
+        if not kept.is_still(found):
+            return "changed"
+    return None
 
 
 def attachment(filename: str) -> str:

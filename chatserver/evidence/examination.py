@@ -14,13 +14,14 @@ CODE_CHARS: Final = 2_000
 
 
 class Wanted(BaseModel):
-    """Look at a file. What is made of it goes into ``folder``."""
+    """Look at a file that was announced with this hash. What is made of it goes into ``folder``."""
 
     model_config = ConfigDict(frozen=True)
 
     path: Path
     folder: Path
     media_type: MediaType
+    sha256: str
     pixels: int
 
 

@@ -27,6 +27,8 @@ def examine(wanted: Wanted) -> Examined | Rejected:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
+    if digest.hexdigest() != wanted.sha256:  # before anything is made of bytes that nobody has announced
+        return Rejected(rule="wrong_hash", message="The file's SHA-256 is not the one that was announced.")
     bare = Examined(sha256=digest.hexdigest(), size=size)
     try:
         require_type(wanted.path, wanted.media_type)

@@ -247,12 +247,16 @@ class Intake:
         return stored
 
     async def _look(self, evidence: Evidence, folder: Path) -> Examined:
-        wanted = Wanted(path=folder / "file", folder=folder, media_type=evidence.media_type, pixels=self._rules.pixels)
+        wanted = Wanted(
+            path=folder / "file",
+            folder=folder,
+            media_type=evidence.media_type,
+            sha256=evidence.said.sha256,
+            pixels=self._rules.pixels,
+        )
         found = await self._examiner.look(wanted)
         if isinstance(found, Rejected):
             await self._refuse(evidence, found.rule, found.message)
-        if found.sha256 != evidence.said.sha256:
-            await self._refuse(evidence, "wrong_hash", "The file's SHA-256 is not the one that was announced.")
         return found
 
     async def _is_clean(self, evidence: Evidence, path: Path) -> bool:
@@ -276,11 +280,9 @@ class Intake:
             await self._refuse(evidence, "changed", "The file was replaced while it was looked at.")
         shown = thumbnail = None
         if examined.shown is not None:
-            shown = object_key(SHOWN, evidence)
-            await self._store.put_file(shown, examined.shown, evidence.media_type.value)
+            shown = await self._store.put_file(object_key(SHOWN, evidence), examined.shown, evidence.media_type.value)
         if examined.thumbnail is not None:
-            thumbnail = object_key(THUMBNAILS, evidence)
-            await self._store.put_file(thumbnail, examined.thumbnail, THUMBNAIL_TYPE)
+            thumbnail = await self._store.put_file(object_key(THUMBNAILS, evidence), examined.thumbnail, THUMBNAIL_TYPE)
         seen = Seen(examined.width, examined.height, examined.captured_at, examined.codes)
         sealing = evidence.now(
             EvidenceState.SEALING, self._clock.now(), original=original, shown=shown, thumbnail=thumbnail, seen=seen

@@ -107,13 +107,17 @@ class Inventory:
             return "it has no entry"
         if piece.original is None or (found := await self._store.look(piece.original.key)) is None:
             return "its object is missing"
-        if (found.size, found.etag) != (piece.original.size, piece.original.etag):
+        if not piece.original.is_still(found):
             return "its object was changed"
         if self._deep and await self._hash(found) != piece.said.sha256:
             return "its object does not have the hash that was sealed"
-        for key in (piece.shown, piece.thumbnail):
-            if key is not None and await self._store.look(key) is None:
-                return f"the object {key} made of it is missing"
+        for made in (piece.shown, piece.thumbnail):
+            if made is None:
+                continue
+            if (found := await self._store.look(made.key)) is None:
+                return f"the object {made.key} made of it is missing"
+            if not made.is_still(found):
+                return f"the object {made.key} made of it was changed"
         return None
 
     async def _hash(self, found: StoredObject) -> str | None:

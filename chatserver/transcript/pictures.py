@@ -11,7 +11,7 @@ from policies.errors import Unavailable
 from policies.evidence import EvidenceId
 from policies.vocabulary import EntryKind
 from storage.evidence import Evidence, EvidenceState, EvidenceStore
-from storage.object_store import ObjectGone, ObjectStore, StoreMisconfigured
+from storage.object_store import ObjectChanged, ObjectStore, StoreMisconfigured
 
 PICTURES_MAX: Final = 200
 PICTURE_BYTES: Final = 128 * 1024
@@ -44,7 +44,7 @@ async def with_pictures(case: CaseFile, known: EvidenceStore, store: ObjectStore
         if piece.room in rooms and may_see(piece, case.cover.reader) and piece.thumbnail is not None:
             try:
                 picture = await store.read(piece.thumbnail, PICTURE_BYTES)
-            except ObjectGone:
+            except ObjectChanged:
                 continue
             except (Unavailable, StoreMisconfigured) as error:
                 logger.warning("case_file_without_pictures", room=piece.room, reason=str(error))

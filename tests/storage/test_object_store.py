@@ -242,11 +242,18 @@ async def test_only_what_was_seen_is_sealed(store: ObjectStore, web: httpx.Async
 
 async def test_a_small_object_is_read_and_a_file_is_kept(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"content")
-    await store.put_file(KEY, tmp_path / "file", "text/plain")
-    assert await store.read(KEY, 7) == b"content"
-    assert await store.read(KEY, 6) is None
+    kept = await store.put_file(KEY, tmp_path / "file", "text/plain")
+    found = await store.look(KEY)
+    assert found is not None
+    assert kept.is_still(found)
+    assert await store.read(kept, 7) == b"content"
+    assert await store.read(kept, 6) is None
+    await store.put(KEY, b"another", "text/plain")
+    with pytest.raises(ObjectChanged):
+        await store.read(kept, 7)
+    await store.delete([KEY])
     with pytest.raises(ObjectGone):
-        await store.read(f"{KEY}/nothing", 7)
+        await store.read(kept, 7)
 
 
 async def test_purging_leaves_no_version(store: ObjectStore) -> None:

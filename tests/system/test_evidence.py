@@ -239,6 +239,8 @@ async def test_an_operator_finds_what_is_missing_changed_or_left_over(
     await store.delete([f"sealed/{order.room}/{first}"])
     await store.put(f"sealed/{order.room}/{second}", PHOTO[:-1] + b"x", "image/jpeg")
     await store.delete([f"thumbnails/{order.room}/{third}"])
+    fourth = await uploader.sealed(server)
+    await store.put(f"shown/{order.room}/{fourth}", PHOTO, "image/jpeg")
     await store.put(f"shown/{order.room}/{unique('nobody')}", PHOTO, "image/jpeg")
     database = open_database(MongoConfig(site.mongo_url, site.database))
     code, said = await verify()
@@ -247,8 +249,9 @@ async def test_an_operator_finds_what_is_missing_changed_or_left_over(
         f"evidence {first}: its object is missing",
         f"evidence {second}: its object was changed",
         f"evidence {third}: the object thumbnails/{order.room}/{third} made of it is missing",
+        f"evidence {fourth}: the object shown/{order.room}/{fourth} made of it was changed",
         "it belongs to no evidence",
-        "4 faults",
+        "5 faults",
     ):
         assert what in said, said
     # Bytes that a store swapped without telling: only reading them finds it.

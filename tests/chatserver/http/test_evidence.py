@@ -350,6 +350,17 @@ async def test_a_swap_after_sealing_is_said_and_nothing_given_out(dispute_room: 
     assert b"dispute_chat_evidence_swapped_total 2.0" in dispute_room.backstage.services.metrics.exposition()
 
 
+@pytest.mark.parametrize("prefix", ["shown", "thumbnails"])
+async def test_a_swap_of_what_the_other_party_sees_is_said_too(dispute_room: Room, prefix: str) -> None:
+    evidence = await dispute_room.sealed(dispute_room.buyer)
+    store = dispute_room.backstage.services.intake._store
+    await store.put(f"{prefix}/{dispute_room.room}/{evidence}", files.image("JPEG", 99, 99), "image/jpeg")
+    swapped = await dispute_room.seller.get(f"/v1/evidence/{evidence}")
+    assert (swapped.status_code, swapped.json()["details"]) == (409, {"state": "changed"})
+    page = (await dispute_room.seller.get(f"/v1/rooms/{dispute_room.room}/transcript", format="html")).text
+    assert page.count("data:image/webp") == (1 if prefix == "shown" else 0)
+
+
 async def test_a_store_in_trouble_loses_nothing(dispute_room: Room, gate: S3Gate) -> None:
     """At each request that completing makes in turn, the store fails; then it works again."""
     evidence = await dispute_room.upload(dispute_room.buyer)
