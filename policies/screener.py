@@ -138,8 +138,13 @@ class Screener:
         return found, covered(stem, [(0, 0)]) + dot + extension
 
     def name_is_fit(self, name: str) -> bool:
-        """Whether a display name may be shown: it does not hold contact details or insults that would be hidden."""
-        if self._detector.check(name).action is Action.WITHHOLD:
+        """Whether a display name may be shown: it holds no insult that would be hidden, and no contact details, of
+        which in a name fewer signs are enough than in a text, since it says nothing else."""
+        verdict = self._detector.check(name)
+        if verdict.action is not Action.ALLOW and any(
+            self._counts(each) and (verdict.action is Action.WITHHOLD or each.category in _ADDRESSES)
+            for each in verdict.findings
+        ):
             return False
         return all(each.action is not Action.WITHHOLD for each in conduct(name, (), _NO_TIME, self._conduct))
 
@@ -172,6 +177,7 @@ class Screener:
         return found
 
 
+_ADDRESSES: Final = frozenset({Category.PHONE, Category.EMAIL, Category.URL, Category.CRYPTO})
 _ORDER_OF_MARKS: Final = tuple(Mark)
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 

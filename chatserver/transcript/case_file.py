@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from chatserver.rendering import is_whole
+from chatserver.rendering import FULL_VIEW, flag_view, is_author, is_whole
 from policies.entry import Entry
 from policies.instant import rfc3339
 from policies.room import RoomFacts
@@ -13,7 +13,9 @@ from policies.vocabulary import Role, Seq, UserId
 from storage.chain import Head
 
 FORMAT: Final = "dispute-chat.case-file"
-VERSION: Final = 1
+VERSION: Final = 2
+FIRST_VERSION: Final = 1
+"""The oldest one that can still be read: it lacks what stands beside entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,18 @@ class CaseFile:
 
 
 def as_seen(entry: Entry, reader: Reader) -> Entry:
-    """An entry as a case file shows it: of one that is withheld from the reader only the digest is left.
+    """An entry as a case file shows it: of one that is withheld from the reader only the digest is left, and of one
+    with masked parts the text that is shown. What staff have said of entries, and why, is in their files alone.
 
-    The author's name goes too: it is part of the content, so nobody could check it.
+    The author's name goes with what is withheld: it is part of the content, so nobody could check it.
     """
-    if is_whole(entry, reader.user, reader.role):
+    if not is_whole(entry, reader.user, reader.role):
+        author = replace(entry.author, name="")
+        return replace(entry, body={}, salt=None, author=author, flag=None, whole=None)
+    if reader.role in FULL_VIEW or (entry.flag is None and entry.whole is None):
         return entry
-    return replace(entry, body={}, salt=None, author=replace(entry.author, name=""))
+    masked = entry.whole if entry.released or is_author(entry, reader.user) else None
+    return replace(entry, flag=None, whole=masked)
 
 
 def encode_entry(entry: Entry) -> dict[str, Any]:
@@ -111,6 +118,12 @@ def encode_entry(entry: Entry) -> dict[str, Any]:
     }
     if entry.salt is not None:
         encoded["salt"] = entry.salt.hex()
+    if entry.whole is not None:
+        encoded["whole"] = {"salt": entry.whole.salt.hex(), "texts": dict(entry.whole.texts)}
+    if entry.shown is not None:
+        encoded["shown"] = entry.shown.value
+    if entry.flag is not None:
+        encoded["flag"] = flag_view(entry.flag)
     return encoded
 
 

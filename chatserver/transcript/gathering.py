@@ -108,7 +108,7 @@ class CaseFiles:
         for span in (cover.main, *cover.annexes):
             found = []
             async for entry in self.entries(span):
-                left -= len(orjson.dumps(entry.body))
+                left -= len(orjson.dumps(entry.written))
                 if left < 0:
                     raise _too_large(f"This room's entries hold more than {size} bytes", size)
                 found.append(as_seen(entry, cover.reader))
@@ -137,8 +137,11 @@ class CaseFiles:
 
 
 def fingerprint(cover: Cover) -> str:
-    """What differs whenever a case file says something else, but for the time it was made."""
+    """What differs whenever a case file says something else, but for the time it was made. Staff may say of an entry
+    that it was rightly flagged, which is in no log: each file of theirs differs."""
     told: list[Any] = [VERSION, encode_reader(cover.reader), cover.order, cover.dispute]
+    if cover.reader.role in FULL_VIEW:
+        told.append(rfc3339(cover.generated_at))
     for span in (cover.main, *cover.annexes):
         told += [encode_room(span.room), encode_place(span.after), encode_place(span.head)]
     return hashlib.sha256(orjson.dumps(told, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

@@ -7,12 +7,12 @@ from typing import Final
 
 from chatserver.transcript.case_file import CaseFile, Chain, Cover, Span
 from chatserver.transcript.kinds import tone, words
-from chatserver.transcript.phrases import day, moment, person, sentence
+from chatserver.transcript.phrases import day, moment, person, phrase, sentence
 from chatserver.transcript.state import Group, dispute_groups, order_group
 from chatserver.transcript.text import isolated, shown_line
 from chatserver.transcript.wording import Fact
-from policies.entry import Author, Entry
-from policies.vocabulary import EntryKind, Role, RoomKind, Visibility
+from policies.entry import MASKED, Author, Entry
+from policies.vocabulary import PARTIES, EntryKind, Role, RoomKind, Visibility
 
 HASH_SHOWN: Final = 12
 """Digits of a hash beside an entry; the whole one stands in the list at the end."""
@@ -162,7 +162,7 @@ def item(entry: Entry, cover: Cover, span: Span, exhibits: Exhibits = NO_EXHIBIT
     withdrawn = exhibits.withdrawn.get(shown)
     missing = entry.salt is None
     currency = (cover.order or {}).get("currency")
-    said = None if missing else words(entry.kind, entry.body, currency if isinstance(currency, str) else "")
+    said = None if missing else words(entry.kind, entry.written, currency if isinstance(currency, str) else "")
     return Item(
         seq=entry.seq,
         time=f"{entry.at:%H:%M:%S}",
@@ -173,7 +173,7 @@ def item(entry: Entry, cover: Cover, span: Span, exhibits: Exhibits = NO_EXHIBIT
         tone=(tone(entry.kind) if said is None else said.tone).value,
         title=(sentence(entry.kind.value) if said is None else said.title),
         text="" if said is None else said.text,
-        facts=() if said is None else said.facts,
+        facts=(() if said is None else said.facts) + _flagged(entry),
         mark=_mark(entry, cover.reader.role) or ("" if withdrawn is None else f"Withdrawn with entry {withdrawn}."),
         id=entry.id,
         hash=entry.hash.hex(),
@@ -229,9 +229,28 @@ def _side(role: Role) -> str:
 
 
 def _mark(entry: Entry, reader: Role) -> str:
-    withheld = entry.visibility is Visibility.WITHHELD
     if entry.salt is None:
-        if withheld and reader in (Role.BUYER, Role.SELLER):
+        if entry.hidden and reader in PARTIES:
             return "Withheld. Its content is not part of this file; the hash shows that it was not changed."
         return "Erased. Only the hash of what was here is left."
-    return "Withheld from the other party." if withheld else ""
+    if entry.hidden:
+        return "Withheld from the other party."
+    if entry.released and (entry.visibility is Visibility.WITHHELD or entry.whole is not None):
+        return "Released by support: both parties see all of it."
+    if entry.whole is not None:
+        return f"Masked for the other party: parts of the {' and the '.join(sorted(entry.whole.texts))}."
+    if MASKED in entry.body:
+        return "Masked in part. What is hidden is not part of this file; its hash shows that it was not changed."
+    return ""
+
+
+def _flagged(entry: Entry) -> tuple[Fact, ...]:
+    """What staff are told of a flag."""
+    flag = entry.flag
+    if flag is None:
+        return ()
+    found = dict.fromkeys(f"{phrase(each.category)} ({each.kind.value}, {each.confidence} %)" for each in flag.causes)
+    facts = [Fact("Flag", f"{phrase(flag.mark.value)}, {flag.state.value}"), Fact("Found", ", ".join(found))]
+    if flag.decided_by is not None and flag.decided_at is not None:
+        facts.append(Fact("Decided", f"{isolated(shown_line(flag.decided_by))}, {moment(flag.decided_at)}"))
+    return tuple(facts)

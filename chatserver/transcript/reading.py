@@ -8,9 +8,10 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from chatserver.transcript.case_file import FORMAT, VERSION, CaseFile, Chain, Cover, Place, Reader, Span
-from policies.entry import Author, Entry
+from chatserver.transcript.case_file import FIRST_VERSION, FORMAT, VERSION, CaseFile, Chain, Cover, Place, Reader, Span
+from policies.entry import Author, Entry, Whole
 from policies.errors import BadRequest
+from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.instant import rfc3339
 from policies.plain import LARGEST_INT, require_plain
 from policies.room import Party, RoomFacts
@@ -33,6 +34,11 @@ _ENTRY: Final = frozenset(
         "seq", "id", "kind", "author", "at", "body", "visibility", "command_id", "salt", "digest", "prev_hash", "hash",
     }
 )  # fmt: skip
+_BESIDE: Final = frozenset({"whole", "shown", "flag"})
+"""What version 1 does not have."""
+_DECIDED: Final = frozenset({"decided_by", "decided_at"})
+_FLAG: Final = frozenset({"mark", "confidence", "causes", "state"}) | _DECIDED
+_CAUSE: Final = frozenset({"kind", "category", "field", "start", "end", "confidence", "rule"})
 _CHAIN: Final = frozenset({"room", "after", "head", "entries"})
 _FILE: Final = _CHAIN | {"format", "version", "generated_at", "generated_for", "order", "dispute", "annexes"}
 _ROOM: Final = frozenset({"id", "kind", "order_id", "buyer", "seller", "created_at", "closed"})
@@ -69,11 +75,15 @@ def read_case_file(content: bytes) -> CaseFile:
         raise Unreadable("", "this is not JSON in UTF-8") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise Unreadable("", f'this is not a case file: its "format" is not "{FORMAT}"')
-    if document.get("version") != VERSION or document["version"] is True:
-        raise Unreadable("version", f"this program reads version {VERSION}")
+    version = document.get("version")
+    if type(version) is not int or not FIRST_VERSION <= version <= VERSION:
+        raise Unreadable("version", f"this program reads the versions {FIRST_VERSION} to {VERSION}")
     _fields(document, _FILE, "", optional=frozenset({"order", "dispute"}))
-    main = _chain({name: document[name] for name in _CHAIN}, "")
-    annexes = tuple(_chain(each, f"annexes[{n}]") for n, each in enumerate(_list(document["annexes"], "annexes")))
+    known = _BESIDE if version > FIRST_VERSION else frozenset()
+    main = _chain({name: document[name] for name in _CHAIN}, "", known)
+    annexes = tuple(
+        _chain(each, f"annexes[{n}]", known) for n, each in enumerate(_list(document["annexes"], "annexes"))
+    )
     reader = _object(document["generated_for"], "generated_for")
     _fields(reader, frozenset({"role", "user"}), "generated_for", optional=frozenset({"user"}))
     user = _text(reader["user"], "generated_for.user") if "user" in reader else None
@@ -88,12 +98,13 @@ def read_case_file(content: bytes) -> CaseFile:
     return CaseFile(cover, main, annexes)
 
 
-def _chain(found: object, place: str) -> Chain:
+def _chain(found: object, place: str, beside: frozenset[str]) -> Chain:
+    """A chain; ``beside`` are the fields of entries that its version has beside the hashed ones."""
     value = _object(found, place)
     _fields(value, _CHAIN, place)
     facts = _room(value["room"], _within(place, "room"))
     entries = tuple(
-        _entry(each, facts.id, f"{_within(place, 'entries')}[{n}]")
+        _entry(each, facts.id, f"{_within(place, 'entries')}[{n}]", beside)
         for n, each in enumerate(_list(value["entries"], _within(place, "entries")))
     )
     span = Span(facts, _place(value["after"], _within(place, "after")), _place(value["head"], _within(place, "head")))
@@ -122,9 +133,9 @@ def _party(found: object, place: str) -> Party:
     return Party(UserId(_text(value["id"], f"{place}.id")), _text(value["name"], f"{place}.name"))
 
 
-def _entry(found: object, room: RoomId, place: str) -> Entry:
+def _entry(found: object, room: RoomId, place: str, beside: frozenset[str]) -> Entry:
     value = _object(found, place)
-    _fields(value, _ENTRY, place, optional=frozenset({"salt"}))
+    _fields(value, _ENTRY | beside, place, optional=beside | {"salt"})
     author = _object(value["author"], f"{place}.author")
     _fields(author, frozenset({"id", "role", "name"}), f"{place}.author")
     body = _object(value["body"], f"{place}.body")
@@ -149,10 +160,52 @@ def _entry(found: object, room: RoomId, place: str) -> Entry:
         digest=_bytes(value["digest"], HASH_BYTES, f"{place}.digest"),
         prev_hash=_bytes(value["prev_hash"], HASH_BYTES, f"{place}.prev_hash"),
         hash=_bytes(value["hash"], HASH_BYTES, f"{place}.hash"),
+        flag=_flag(value["flag"], f"{place}.flag") if "flag" in value else None,
+        whole=_whole(value["whole"], f"{place}.whole") if "whole" in value else None,
+        shown=_one_of(Visibility, value["shown"], f"{place}.shown") if "shown" in value else None,
     )
     if value["id"] != entry.id:
         raise Unreadable(f"{place}.id", "not the first 32 digits of the entry's hash")
     return entry
+
+
+def _whole(found: object, place: str) -> Whole:
+    value = _object(found, place)
+    _fields(value, frozenset({"salt", "texts"}), place)
+    texts = _object(value["texts"], f"{place}.texts")
+    return Whole(
+        _bytes(value["salt"], SALT_BYTES, f"{place}.salt"),
+        {name: _text(text, f"{place}.texts.{name}") for name, text in texts.items()},
+    )
+
+
+def _flag(found: object, place: str) -> Flag:
+    value = _object(found, place)
+    _fields(value, _FLAG, place, optional=_DECIDED)
+    decided = value.keys() >= _DECIDED
+    causes = _list(value["causes"], f"{place}.causes")
+    return Flag(
+        mark=_one_of(Mark, value["mark"], f"{place}.mark"),
+        confidence=_number(value["confidence"], f"{place}.confidence"),
+        causes=tuple(_cause(each, f"{place}.causes[{n}]") for n, each in enumerate(causes)),
+        state=_one_of(FlagState, value["state"], f"{place}.state"),
+        decided_by=UserId(_text(value["decided_by"], f"{place}.decided_by")) if decided else None,
+        decided_at=_time(value["decided_at"], f"{place}.decided_at") if decided else None,
+    )
+
+
+def _cause(found: object, place: str) -> Cause:
+    value = _object(found, place)
+    _fields(value, _CAUSE, place)
+    return Cause(
+        kind=_one_of(CauseKind, value["kind"], f"{place}.kind"),
+        category=_text(value["category"], f"{place}.category"),
+        field=_text(value["field"], f"{place}.field"),
+        start=_number(value["start"], f"{place}.start"),
+        end=_number(value["end"], f"{place}.end"),
+        confidence=_number(value["confidence"], f"{place}.confidence"),
+        rule=_text(value["rule"], f"{place}.rule"),
+    )
 
 
 def _place(found: object, place: str) -> Place:
@@ -194,9 +247,13 @@ def _require(test: Callable[[object, type[T]], bool], found: object, kind: type[
 
 
 def _seq(found: object, place: str) -> Seq:
+    return Seq(_number(found, place))
+
+
+def _number(found: object, place: str) -> int:
     if type(found) is not int or not 0 <= found <= LARGEST_INT:
         raise Unreadable(place, "not a whole number from 0")
-    return Seq(found)
+    return found
 
 
 def _time(found: object, place: str) -> datetime:

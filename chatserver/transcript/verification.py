@@ -7,8 +7,9 @@ from typing import Final
 from chatserver.disputes.view import dispute_view
 from chatserver.transcript.case_file import CaseFile, Chain, Place
 from policies.dispute.evolve import Unreplayable, replay
-from policies.entry import Entry
+from policies.entry import MASKED, Entry
 from policies.room import RoomFacts, dispute_of, dispute_room, order_room, staff_room
+from policies.verdicts import SHOWN
 from policies.vocabulary import EntryKind, RoomId, RoomKind, Seq, Visibility
 from storage.chain import BreakKind, Head, Verification, genesis
 
@@ -59,7 +60,10 @@ def verify_case_file(case: CaseFile, head: bytes | None = None) -> Verdict:
     if not report.findings:
         _check_dispute(case, report)
     _check_head(case.main, head, report)
-    report.unknown.append("when and for whom the file was made, names outside of entries, and the order's facts")
+    unproven = "when and for whom the file was made, names outside of entries, and the order's facts"
+    if any(entry.flag is not None for chain in (case.main, *case.annexes) for entry in chain.entries):
+        unproven += ", and what was found wrong with entries"
+    report.unknown.append(unproven)
     return Verdict(tuple(report.findings), tuple(report.holds), tuple(report.unknown))
 
 
@@ -93,14 +97,30 @@ def _check_chain(chain: Chain, report: _Report) -> None:
             f"{room}: the {span.after.seq} entries before entry {span.after.seq + 1}; they are not here"
         )
     _name_unseen(chain, report)
+    _name_unexplained(chain, report)
+
+
+def _name_unexplained(chain: Chain, report: _Report) -> None:
+    """Who sees an entry is no part of its hash, but the log says whenever staff have changed it."""
+    said: dict[int, Visibility | None] = {each.seq: None for each in chain.entries}
+    for entry in chain.entries:
+        about = entry.body.get("seq")
+        if entry.kind in SHOWN and type(about) is int and about in said:
+            said[about] = SHOWN[entry.kind]
+    if other := [each.seq for each in chain.entries if each.shown is not said[each.seq]]:
+        room = chain.span.room.id
+        report.unknown.append(f"{room}: why {_named(other)} is shown as it is: nothing here says that staff changed it")
 
 
 def _name_unseen(chain: Chain, report: _Report) -> None:
-    withheld = [each.seq for each in chain.entries if each.salt is None and each.visibility is Visibility.WITHHELD]
-    erased = [each.seq for each in chain.entries if each.salt is None and each.visibility is Visibility.ALL]
+    withheld = [each.seq for each in chain.entries if each.salt is None and each.hidden]
+    erased = [each.seq for each in chain.entries if each.salt is None and not each.hidden]
+    masked = [each.seq for each in chain.entries if MASKED in each.body and each.whole is None]
     for seqs, how in ((withheld, "withheld (or erased)"), (erased, "erased")):
         if seqs:
             report.unknown.append(f"{chain.span.room.id}: what was {how} in {_named(seqs)}; only its digest is here")
+    if masked:
+        report.unknown.append(f"{chain.span.room.id}: what is masked in {_named(masked)}; only its digest is here")
 
 
 def _named(seqs: Sequence[Seq]) -> str:

@@ -188,7 +188,18 @@ def test_masking_keeps_length_and_spaces() -> None:
     assert covered("ab c", [(0, 0)]) == "•• •"  # all of it is meant
 
 
-@pytest.mark.parametrize(("name", "fit"), [("Bo", True), ("Märta K.", True), ("", True), ("wa +4915112345678", False)])
+@pytest.mark.parametrize(
+    ("name", "fit"),
+    [
+        ("Bo", True),
+        ("Märta K.", True),
+        ("", True),
+        ("wa +4915112345678", False),
+        ("Sal +4915112345678", False),
+        ("lampen.example.com", False),
+        ("Ann#1234", True),
+    ],
+)
 def test_names_hold_no_contact_details(name: str, fit: bool) -> None:
     assert SCREENER.name_is_fit(name) is fit
 

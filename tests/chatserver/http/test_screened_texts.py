@@ -1,7 +1,10 @@
 """What becomes of texts that parties send over HTTP, and that the other side would read."""
 
+import json
 from typing import Any
 
+from chatserver.transcript.reading import read_case_file
+from chatserver.transcript.verification import verify_case_file
 from policies.vocabulary import ApiScope
 from tests.chatserver.http.conftest import DISPUTES, Backstage, Caller, Calling, opened, staff
 
@@ -63,6 +66,32 @@ async def test_what_the_back_end_passes_on_is_screened_too(order: str, backstage
 
 async def test_an_ordinary_description_has_no_notice(buyer: Caller, backstage: Backstage) -> None:
     assert "notice" not in await opened(buyer, backstage)
+
+
+async def test_case_files_of_a_masked_description_hold_for_everybody(
+    buyer: Caller, seller: Caller, backstage: Backstage, calling: Calling
+) -> None:
+    room, agent = (await opened(buyer, backstage, description=OUTSIDE))["room"], staff(backstage, calling)
+    for reader, whole in ((buyer, OUTSIDE), (seller, None), (agent, OUTSIDE)):
+        content = (await reader.get(f"/v1/rooms/{room}/transcript", format="json")).content
+        verdict = verify_case_file(read_case_file(content))
+        assert verdict.findings == ()
+        assert any("the state of the dispute is what its entries add up to" in each for each in verdict.holds)
+        first = json.loads(content)["entries"][0]
+        assert first.get("whole", {}).get("texts", {}).get("description") == whole
+        assert ("flag" in first) is (reader is agent)
+
+
+async def test_a_file_for_staff_is_never_said_to_be_the_same(
+    buyer: Caller, backstage: Backstage, calling: Calling
+) -> None:
+    room = (await opened(buyer, backstage))["room"]
+    # Whether a flag was right, staff say without an entry in the log.
+    for reader, status in ((buyer, 304), (staff(backstage, calling), 200)):
+        tag = (await reader.get(f"/v1/rooms/{room}/transcript")).headers["etag"]
+        backstage.clock.advance(60)
+        known = Caller(reader.client, {**reader.headers, "If-None-Match": tag})
+        assert (await known.get(f"/v1/rooms/{room}/transcript")).status_code == status
 
 
 async def test_a_long_description_is_screened_as_well(buyer: Caller, backstage: Backstage) -> None:

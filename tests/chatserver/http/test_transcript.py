@@ -209,7 +209,7 @@ class TestForms:
         file = file_of(response)
         assert response.headers["content-type"] == "application/json"
         assert (file["format"], file["version"], file["generated_at"]) == (
-            "dispute-chat.case-file", 1, "2026-01-31T09:30:00.000Z",
+            "dispute-chat.case-file", 2, "2026-01-31T09:30:00.000Z",
         )  # fmt: skip
         assert (file["room"]["id"], file["order"]["title"], file["head"]["seq"]) == (room, "A lamp", 3)
         order = (await calling(backstage.token(backstage.buyer)).get(f"/v1/orders/{backstage.order_id}")).json()

@@ -195,7 +195,7 @@ class TestTampering:
         ("path", "value"),
         [
             (("format",), "another"),
-            (("version",), 2),
+            (("version",), 3),
             (("version",), True),
             (("generated_at",), "2026-02-09T12:00:00Z"),
             (("generated_at",), "2026-02-30T12:00:00.000Z"),
