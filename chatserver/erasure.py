@@ -15,6 +15,7 @@ from storage.disputes import Disputes
 from storage.evidence import Evidence, EvidenceState, EvidenceStore, Seen
 from storage.holds import Holds
 from storage.object_store import ObjectStore
+from storage.reports import Reports
 from storage.room_log import RoomLog
 from storage.rooms import Rooms
 
@@ -41,12 +42,13 @@ class Archive:
     disputes: Disputes
     known: EvidenceStore
     holds: Holds
+    reports: Reports
     store: ObjectStore
 
 
 class Erasure:
-    """Erases what a buyer or seller has said and shown: the content of entries, evidence, and what a dispute's state
-    repeats of it. The hashes stay, so that the record can still be verified, and so does what was decided.
+    """Erases what a buyer or seller has said and shown: the content of entries, evidence, what they have said in
+    reports, and what a dispute's state repeats of it. The hashes stay, so that the record can still be verified, and so does what was decided.
 
     Kept as a whole is what belongs to an order with a dispute that is not closed, or whose evidence is held.
     """
@@ -57,6 +59,7 @@ class Erasure:
         self._disputes = archive.disputes
         self._known = archive.known
         self._holds = archive.holds
+        self._reports = archive.reports
         self._store = archive.store
         self._clock = clock
 
@@ -97,6 +100,7 @@ class Erasure:
         for piece in await self._known.of_uploader(facts.id, user):
             pieces += await self._discard(piece)
         entries = await self._log.erase(facts.id, author=user)
+        await self._reports.forget(facts.id, user)
         dispute = dispute_of(facts)
         for each in disputes:
             if each.id == dispute:

@@ -38,6 +38,7 @@ async def _erase(settings: "Settings", user: str, *, do_it: bool) -> int:
     from storage.disputes import Disputes
     from storage.evidence import EvidenceStore
     from storage.holds import Holds
+    from storage.reports import Reports
     from storage.room_log import RoomLog
     from storage.rooms import Rooms
 
@@ -47,7 +48,13 @@ async def _erase(settings: "Settings", user: str, *, do_it: bool) -> int:
         async with connected(settings) as database:
             log = RoomLog(database, GroupCommit(database))
             archive = Archive(
-                log, Rooms(database), Disputes(database, log), EvidenceStore(database), Holds(database), store
+                log,
+                Rooms(database),
+                Disputes(database, log),
+                EvidenceStore(database),
+                Holds(database),
+                Reports(database),
+                store,
             )
             async for erased in Erasure(archive, SystemClock()).erase(UserId(user), only_look=not do_it):
                 rooms += 1

@@ -9,10 +9,12 @@ from chatserver.erasure import Archive, Erased, Erasure
 from chatserver.evidence.inventory import Inventory
 from policies.dispute.commands import Escalate, MakeProposal, SendMessage
 from policies.entry import Author
-from policies.vocabulary import CommandId, Resolution, Role, RoomId, UserId
+from policies.report import Report, ReportCategory
+from policies.vocabulary import CommandId, Resolution, Role, RoomId, Seq, UserId
 from storage.chain import verify
 from storage.evidence import EvidenceState
 from storage.holds import Hold
+from storage.reports import report_id
 from tests.chatserver.http.evidence_room import Room, dispute_of, dispute_room, gate, order_room, settings
 
 __all__ = ["dispute_room", "gate", "order_room", "settings"]
@@ -21,7 +23,10 @@ __all__ = ["dispute_room", "gate", "order_room", "settings"]
 @pytest.fixture
 def erasure(dispute_room: Room) -> Erasure:
     services, office = dispute_room.backstage.services, dispute_room.backstage.office
-    archive = Archive(services.log, services.rooms, services.disputes, office.known, office.holds, office.store)
+    reports = services.moderation.reports
+    archive = Archive(
+        services.log, services.rooms, services.disputes, office.known, office.holds, reports, office.store
+    )
     return Erasure(archive, dispute_room.backstage.clock)
 
 
@@ -68,7 +73,9 @@ async def everything(room: Room) -> str:
     pieces = [await room.backstage.office.known.of_uploader(room.room, UserId(user)) for user in
               (room.backstage.buyer, room.backstage.seller)]  # fmt: skip
     rooms = [await services.rooms.facts(RoomId(f"{kind}-{dispute_of(room)}")) for kind in ("dispute", "staff")]
-    return repr((dispute, entries, pieces, rooms))
+    names = [report_id(room.room, UserId(user), Seq(1)) for user in (room.backstage.buyer, room.backstage.seller)]
+    reports = [await services.moderation.reports.get(name) for name in names]
+    return repr((dispute, entries, pieces, rooms, reports))
 
 
 async def erased_of(erasure: Erasure, user: str) -> dict[RoomId, Erased]:
@@ -82,6 +89,14 @@ async def test_what_a_buyer_has_said_and_shown_is_gone(dispute_room: Room, erasu
     assert all(each.kept == f"dispute {dispute_of(dispute_room)} is not closed" for each in going_on.values())
     assert len(going_on) == 2
     assert "my kitchen" in await everything(dispute_room)
+    seller = dispute_room.backstage.seller
+    reports = dispute_room.backstage.services.moderation.reports
+    now = dispute_room.backstage.clock.now()
+    room, category = dispute_room.room, ReportCategory.OTHER
+    for author, text in ((buyer, "in my bedroom"), (seller, "in my office")):
+        reporter = Author(UserId(author), Role.BUYER, "A name")
+        name = report_id(room, reporter.id, Seq(1))
+        assert await reports.add(Report(name, room, Seq(1), reporter, UserId("x"), category, text, now))
     await closed(dispute_room)
     looked = [each async for each in erasure.erase(UserId(buyer), only_look=True)]
     assert [(each.kept, each.entries) for each in looked] == [(None, 0)] * 2
@@ -89,9 +104,9 @@ async def test_what_a_buyer_has_said_and_shown_is_gone(dispute_room: Room, erasu
     assert (done.pieces, done.kept) == (2, None)
     assert done.entries >= 3
     left = await everything(dispute_room)
-    for words in ("my kitchen", "my cellar", "does not light up", "Sal lies", "It works now"):
+    for words in ("my kitchen", "my cellar", "does not light up", "Sal lies", "It works now", "my bedroom"):
         assert words not in left, words
-    for words in ("I am Sal and sorry.", "my workshop", "from my purse"):
+    for words in ("I am Sal and sorry.", "my workshop", "from my purse", "my office"):
         assert words in left, words
     pieces = await dispute_room.backstage.office.known.of_uploader(dispute_room.room, UserId(buyer))
     assert {piece.state for piece in pieces} == {EvidenceState.DELETED}
