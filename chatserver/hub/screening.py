@@ -48,7 +48,7 @@ class MessageScreening:
         _require_patience(live, senders, user, command_id, now)
         earlier = senders.earlier(user, command_id, now)
         senders.sent(user, command_id, text, now)
-        return self._screener().message(text, earlier, order, now)
+        return _noted(self._screener().message(text, earlier, order, now), senders, user, command_id, now)
 
     async def screen_later(self, live: LiveRoom, user: str, command_id: str, text: str) -> Screening | None:
         """The same for a room of which nothing is known yet, or for a long text.
@@ -67,7 +67,8 @@ class MessageScreening:
         _require_patience(live, senders, user, command_id, now)
         earlier = senders.earlier(user, command_id, now)
         senders.sent(user, command_id, text, now)
-        return await asyncio.to_thread(self._screener().message, text, earlier, order, now)
+        found = await asyncio.to_thread(self._screener().message, text, earlier, order, now)
+        return _noted(found, senders, user, command_id, now)
 
     async def texts(self, live: LiveRoom, texts: Mapping[str, str]) -> Screening | None:
         """What is wrong with a command's texts, by the names that they have in the body of its entry.
@@ -98,6 +99,13 @@ class MessageScreening:
         if live.order is None:
             senders.begin([Publication.of(entry) for entry in page])
             live.order = OrderContext() if order is None else context_of(order.facts)
+
+
+def _noted(found: Screening | None, senders: Senders, user: str, command_id: str, now: datetime) -> Screening | None:
+    """What was found counts for the next message, which need not wait until this one is stored."""
+    if found is not None:
+        senders.found(user, command_id, found.flag, now)
+    return found
 
 
 def _require_patience(live: LiveRoom, senders: Senders, user: str, command_id: str, now: datetime) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from chatserver.hub.publication import Publication
 from policies.conduct import Said
-from policies.flag import CauseKind, Mark
+from policies.flag import CauseKind, Flag, Mark
 from policies.instant import read_rfc3339
 from policies.screener import WINDOW, Earlier
 from policies.screening import QUIET
@@ -26,11 +26,11 @@ _FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.WITHHELD.value})
 
 
 class _Sender:
-    __slots__ = ("reminded_at", "said")
+    __slots__ = ("reminded", "said")
 
     def __init__(self, remembered: int) -> None:
         self.said: deque[tuple[str, Said]] = deque(maxlen=remembered)  # with the command id
-        self.reminded_at: dict[CauseKind, datetime] = {}
+        self.reminded: dict[CauseKind, tuple[datetime, str]] = {}  # when, and the command id
 
 
 class Senders:
@@ -67,6 +67,12 @@ class Senders:
         if all(command_id != known for known, _ in sender.said):
             sender.said.append((command_id, Said(at, text[-CHARS:])))
 
+    def found(self, user: str, command_id: str, flag: Flag, at: datetime) -> None:
+        """A message that goes on its way is flagged: what comes right after it is read accordingly."""
+        if flag.mark.value in _FLAGGED:
+            causes = [(cause.kind, cause.category) for cause in flag.causes]
+            _remember(self._sender(user), command_id, causes, at)
+
     def last(self, user: str, command_id: str) -> datetime | None:
         """When a sender has last written something else; None when they have not, or this is being sent again."""
         self._read()
@@ -81,7 +87,9 @@ class Senders:
         sender = self._of.get(user)
         if sender is None:
             return _NOTHING
-        reminded = frozenset(kind for kind, at in sender.reminded_at.items() if now - at <= WINDOW)
+        reminded = frozenset(
+            kind for kind, (at, known) in sender.reminded.items() if known != command_id and now - at <= WINDOW
+        )
         return Earlier([said for known, said in sender.said if known != command_id], reminded)
 
     def _read(self) -> None:
@@ -92,7 +100,9 @@ class Senders:
             self._seq = Seq(publication.seq)
             sender = self._sender(publication.author_id)
             if publication.mark in _FLAGGED:
-                _remember(sender, publication)
+                causes = publication.entry().get("flag", {}).get("causes", ())
+                found = [(CauseKind(cause["kind"]), cause["category"]) for cause in causes]
+                _remember(sender, publication.command_id, found, read_rfc3339(publication.at))
             if all(publication.command_id != known for known, _ in sender.said):
                 text = publication.body().get("text", "")
                 sender.said.append((publication.command_id, Said(read_rfc3339(publication.at), text[-CHARS:])))
@@ -104,15 +114,11 @@ class Senders:
         return sender
 
 
-def _remember(sender: _Sender, publication: Publication) -> None:
+def _remember(sender: _Sender, command_id: str, found: Iterable[tuple[CauseKind, str]], at: datetime) -> None:
     """A flagged message is followed by a reminder, unless there was one of its kind within the time."""
-    at = read_rfc3339(publication.at)
-    for cause in publication.entry().get("flag", {}).get("causes", ()):
-        kind = CauseKind(cause["kind"])
-        if cause["category"] in QUIET:
-            continue
-        if kind not in sender.reminded_at or at - sender.reminded_at[kind] > WINDOW:
-            sender.reminded_at[kind] = at
+    for kind, category in found:
+        if category not in QUIET and (kind not in sender.reminded or at - sender.reminded[kind][0] > WINDOW):
+            sender.reminded[kind] = (at, command_id)
 
 
 _NOTHING: Final = Earlier()

@@ -84,6 +84,18 @@ def test_who_was_reminded_is_so_for_ten_minutes() -> None:
         assert reminded(senders, NOW, "sue") == NONE
 
 
+def test_what_is_found_in_a_message_on_its_way_counts_for_those_after_it() -> None:
+    senders = Senders(8)
+    for mark, expected in ((Mark.NOTED, NONE), (Mark.WITHHELD, CONTACT)):
+        senders.sent("bo", "one", "one", NOW)
+        senders.found("bo", "one", Flag(mark, 90, (CAUSE,)), NOW)
+        assert reminded(senders, NOW) == expected
+    assert senders.earlier("bo", "one", NOW).reminded == NONE, "sent again it is what it was"
+    senders.offer(written(("bo", "one"), at=NOW + timedelta(seconds=1), flag=Flag(Mark.WITHHELD, 90, (CAUSE,))))
+    assert reminded(senders, NOW + timedelta(minutes=10)) == CONTACT
+    assert reminded(senders, NOW + timedelta(minutes=10, seconds=1)) == NONE
+
+
 def test_nobody_is_reminded_of_what_only_the_author_is_told() -> None:
     flood = Cause(CauseKind.CONDUCT, "flooding", "text", 0, 0, 100, "conduct.flooding")
     senders = Senders(8)
