@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from policies.entry import Draft, Entry
 from policies.vocabulary import RoomId
@@ -31,10 +31,14 @@ class Record:
         """The messages of a room, which must be whole."""
         return [entry.body["text"] for entry in await self.whole(room)]
 
-    async def append(self, room: str, drafts: Sequence[Draft]) -> None:
-        """Write entries without telling any server, as one that dies right after its commit does."""
+    async def append(self, room: str, drafts: Sequence[Draft], *, ago: timedelta = timedelta()) -> None:
+        """Write entries without telling any server, as one that dies right after its commit does.
+
+        Args:
+            ago: how long since they were written.
+        """
         head = await self._log.head(RoomId(room))
-        entries = link(RoomId(room), head, drafts, datetime.now(UTC), lambda: os.urandom(16))
+        entries = link(RoomId(room), head, drafts, datetime.now(UTC) - ago, lambda: os.urandom(16))
         outcome = await self._log.submit(entries)
         assert outcome.appended == len(entries), outcome
 
