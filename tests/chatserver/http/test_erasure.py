@@ -7,6 +7,8 @@ import pytest
 from chatserver.disputes.snapshots import SnapshotBreak, check_snapshot
 from chatserver.erasure import Archive, Erased, Erasure
 from chatserver.evidence.inventory import Inventory
+from chatserver.transcript.reading import read_case_file
+from chatserver.transcript.verification import verify_case_file
 from policies.dispute.commands import Escalate, MakeProposal, SendMessage
 from policies.entry import Author
 from policies.report import Report, ReportCategory
@@ -126,6 +128,29 @@ async def test_what_a_seller_has_said_and_shown_is_gone(dispute_room: Room, eras
     for words in ("my kitchen", "does not light up"):
         assert words in left, words
     await require_whole(dispute_room)
+
+
+async def test_what_was_masked_and_why_it_was_flagged_is_gone(dispute_room: Room, erasure: Erasure) -> None:
+    backstage, dispute, log = dispute_room.backstage, dispute_of(dispute_room), dispute_room.backstage.services.log
+    number = "+49 151 12345678"
+    piece = await dispute_room.sealed(dispute_room.buyer, caption=f"Call {number}", filename=f"{number}.jpg")
+    await dispute_room.buyer.client.request(
+        "DELETE", f"/v1/evidence/{piece}", json={"reason": f"Call {number}"}, headers=dispute_room.buyer.headers
+    )
+    flagged = [entry.seq async for entry in log.scan(dispute_room.room) if entry.flag is not None and entry.whole]
+    assert len(flagged) == 2
+    await backstage.close(dispute)
+    await closed(dispute_room)
+    await erased_of(erasure, backstage.buyer)
+    left = [entry async for entry in log.scan(dispute_room.room)]
+    for entry in (each for each in left if each.seq in flagged):
+        assert (entry.body, entry.written, entry.flag, entry.whole) == ({}, {}, None, None)
+    assert "12345678" not in await everything(dispute_room)
+    await require_whole(dispute_room)
+    backstage.clock.advance(timedelta(days=1).total_seconds())
+    agent = {"Authorization": f"Bearer {backstage.token('agent-1', Role.AGENT)}"}
+    answer = await dispute_room.agent.client.get(f"/v1/rooms/{dispute_room.room}/transcript", headers=agent)
+    assert verify_case_file(read_case_file(answer.content)).findings == ()
 
 
 async def test_a_seller_who_said_nothing_leaves_the_record_whole(dispute_room: Room, erasure: Erasure) -> None:
