@@ -48,7 +48,8 @@ class Archive:
 
 class Erasure:
     """Erases what a buyer or seller has said and shown: the content of entries, evidence, what they have said in
-    reports, and what a dispute's state repeats of it. The hashes stay, so that the record can still be verified, and so does what was decided.
+    reports, and what a dispute's state repeats of it. The hashes stay, so that the record can still be verified, and so
+    does what was decided.
 
     Kept as a whole is what belongs to an order with a dispute that is not closed, or whose evidence is held.
     """

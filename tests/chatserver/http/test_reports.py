@@ -63,7 +63,7 @@ async def test_from_a_report_to_its_end(
         "order_id": backstage.order_id,
         "seq": insult,
         "about": backstage.seller,
-        "reporter": {"id": backstage.buyer, "role": "buyer", "name": ""},
+        "reporter": {"id": backstage.buyer, "role": "buyer", "name": backstage.buyer},
         "category": "insult",
         "text": "He called me a fool.",
         "at": "2026-01-31T09:30:00.000Z",
@@ -127,9 +127,8 @@ async def test_what_cannot_be_reported(
     assert_problem(await report(buyer, backstage, insult, text="x" * (TEXT_CHARS + 1)), 400, "bad_request")
     assert_problem(await report(calling(backstage.token("stranger")), backstage, insult), 404, "not_found")
     assert_problem(await report(staff(backstage, calling, Role.AUDITOR), backstage, insult), 403, "forbidden")
-    assert_problem(
-        await report(calling(await backstage.key(ApiScope.DISPUTES_READ)), backstage, insult), 403, "forbidden"
-    )
+    key = calling(await backstage.key(ApiScope.DISPUTES_READ))
+    assert_problem(await report(key, backstage, insult), 403, "forbidden")
     dispute = await opened(buyer, backstage)
     place = {"seq": 2, "category": "other"}
     assert_problem(await buyer.post(f"/v1/rooms/{dispute['room']}/reports", place), 422, "refused")
