@@ -10,6 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from pymongo.errors import DuplicateKeyError
+
 from policies.evidence import Announcement, EvidenceId, MediaType
 from policies.instant import instant
 from policies.vocabulary import DisputeId, EvidenceKind, Role, RoomId, Seq, UserId
@@ -99,9 +101,17 @@ class EvidenceStore:
     def __init__(self, database: Database) -> None:
         self._evidence = database.collection("evidence")
 
-    async def add(self, evidence: Evidence) -> None:
-        """Keep a piece that was announced. Once it is sealed, a worker looks how long it is to be kept."""
-        await self._evidence.insert_one(_encode(evidence) | {"look_at": evidence.announced_at})
+    async def add(self, evidence: Evidence) -> bool:
+        """Keep a piece that was announced. Once it is sealed, a worker looks how long it is to be kept.
+
+        Returns:
+            False when there is one of that id already.
+        """
+        try:
+            await self._evidence.insert_one(_encode(evidence) | {"look_at": evidence.announced_at})
+        except DuplicateKeyError:
+            return False
+        return True
 
     async def get(self, evidence: EvidenceId) -> Evidence | None:
         found = await self._evidence.find_one({"_id": evidence})

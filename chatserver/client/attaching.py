@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
+from uuid import uuid4
 
 from chatserver.client.web import Web
 from policies.errors import BadRequest, ChatError, Refused, Unavailable
@@ -106,8 +107,9 @@ async def attach(web: Web, room: str, attachment: Attachment, progress: Progress
         ChatError: another final error, of the server or its store.
     """
     said = await asyncio.to_thread(attachment.announcement)
+    path = f"/v1/rooms/{quote(room, safe='')}/evidence"
     async with web.connected() as client, web.connected(UPLOAD_TIMEOUT_S) as store:
-        announced = (await web.ask(client, "POST", f"/v1/rooms/{quote(room, safe='')}/evidence", said)).json()
+        announced = (await web.ask(client, "POST", path, said, {"Idempotency-Key": uuid4().hex})).json()
         evidence = str(announced["evidence_id"])
         sending = _Sending(web, store, attachment, said["size"], progress)
         await _upload(web, client, sending, evidence, announced["upload"])

@@ -107,7 +107,7 @@ class Custody:
         if evidence.state is EvidenceState.DELETED:
             raise Conflict("The time for which this evidence is kept is over.", details={"state": "deleted"})
         hidden = evidence.state is not EvidenceState.SEALED or evidence.withdrawn_at is not None
-        if hidden and not own and role not in _FULL_VIEW:
+        if not own and role not in _FULL_VIEW and (hidden or await self._register.is_withdrawn(evidence)):
             raise NotFound("There is no such evidence.")
         if evidence.original is None:
             raise Conflict("This evidence is not sealed yet.", details={"state": evidence.state.value})

@@ -5,10 +5,12 @@ the object that was looked at is copied to where no signed upload reaches. Each 
 anybody can go on, so a crash loses nothing, and doing a step twice does nothing twice.
 """
 
+import hashlib
+import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, NoReturn
@@ -26,12 +28,13 @@ from policies.errors import ChatError, Conflict, NotFound, Refused, Unavailable
 from policies.evidence import Announcement, EvidenceId, EvidenceRules, check_announcement, may_add
 from policies.instant import instant
 from policies.room import RoomFacts, dispute_of
-from policies.vocabulary import EvidenceKind, Role, UserId
+from policies.vocabulary import EvidenceKind, Role, RoomId, UserId
 from storage.disputes import Disputes
 from storage.evidence import Evidence, EvidenceState, EvidenceStore, Seen
 from storage.object_store import ObjectChanged, ObjectStore, SignedRequest, StoredObject
 
 THUMBNAIL_TYPE: Final = "image/webp"
+KEYED_ID_CHARS: Final = 32
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -82,21 +85,30 @@ class Intake:
         self._new_id = new_id
 
     async def announce(
-        self, facts: RoomFacts, uploader: UserId, name: str, role: Role, said: Announcement
+        self, facts: RoomFacts, uploader: UserId, name: str, role: Role, said: Announcement, key: str | None = None
     ) -> tuple[Evidence, Upload]:
         """Take an announcement, and sign the upload.
+
+        Args:
+            key: the uploader's own name for it in this room: said again, it is the same evidence.
 
         Raises:
             Forbidden, RoomClosed: as ``policies.evidence.may_add``.
             BadRequest, TooLarge, Refused: as ``policies.evidence.check_announcement``.
+            Conflict: something else was announced under this key, or its upload is over.
             Unavailable: the database or the store does not answer.
         """
         may_add(facts, role)
+        if said.captured_at is not None:
+            said = replace(said, captured_at=instant(said.captured_at))
+        new = self._new_id() if key is None else _keyed_id(facts.id, uploader, key)
+        if key is not None and (known := await self._known.get(new)) is not None:
+            return await self._announced(known, said)
         added, pending = await self._known.counts(facts.id, role, uploader)
         media_type = check_announcement(said, self._rules, added=added, pending=pending)
         now = instant(self._clock.now())
         evidence = Evidence(
-            id=self._new_id(),
+            id=new,
             room=facts.id,
             dispute=dispute_of(facts),
             uploader=uploader,
@@ -111,8 +123,25 @@ class Intake:
         if said.size >= self._rules.parts_from:
             upload = await self._store.begin_parts(object_key(INCOMING, evidence), media_type.value)
             evidence = evidence.now(EvidenceState.ANNOUNCED, now, upload=upload)
-        await self._known.add(evidence)
+        if not await self._known.add(evidence):
+            raise Unavailable("The same is being announced right now.", retry_after_ms=200)
+        # Several may have been announced at once: each that finds too many now takes itself back.
+        added, pending = await self._known.counts(facts.id, role, uploader)
+        try:
+            check_announcement(said, self._rules, added=added - 1, pending=pending - 1)
+        except Refused:
+            await self.abandon(evidence)
+            raise
         return evidence, await self._sign(evidence)
+
+    async def _announced(self, known: Evidence, said: Announcement) -> tuple[Evidence, Upload]:
+        """The answer to an announcement that came before."""
+        if known.said != said:
+            raise Conflict("Something else was announced under this Idempotency-Key.", details={"evidence": known.id})
+        if known.state is not EvidenceState.ANNOUNCED:
+            details = {"evidence": known.id, "state": known.state.value}
+            raise Conflict("This upload is over.", details=details)
+        return known, await self._sign(known)
 
     async def resume(self, evidence: EvidenceId, uploader: UserId) -> tuple[Evidence, Upload]:
         """Sign the upload anew; of one in parts, those that have not arrived.
@@ -333,6 +362,12 @@ def was_missed(
     if request.of is not side or (request.kinds and kind not in request.kinds) or now <= request.due_at:
         return False
     return not any((not request.kinds or each in request.kinds) and at <= request.due_at for each, at in before)
+
+
+def _keyed_id(room: RoomId, uploader: UserId, key: str) -> EvidenceId:
+    """The id of what somebody announces in a room under a key. Nobody else can have it: it is made of who they are."""
+    named = json.dumps(["evidence", room, uploader, key]).encode()
+    return EvidenceId(hashlib.sha256(named).hexdigest()[:KEYED_ID_CHARS])
 
 
 def _not_uploaded() -> Refused:

@@ -83,7 +83,7 @@ class Register:
 
     async def withdrawn(self, evidence: Evidence, reason: str) -> Seq:
         """Say that its uploader has withdrawn it. Raises as ``added``."""
-        author, command_id = _author(evidence), CommandId(f"withdrawn:{evidence.id}")
+        author, command_id = _author(evidence), _withdrawn(evidence)
         found = None
         if evidence.role in PARTIES:
             found = await self._screening.texts({"reason": reason}, await self._order(evidence.room))
@@ -93,6 +93,10 @@ class Register:
             return await self._append(evidence.room, draft, found)
         ran = await self._desk.run(evidence.dispute, WithdrawEvidence(author, command_id, evidence.id, reason), found)
         return _place(ran.first)
+
+    async def is_withdrawn(self, evidence: Evidence) -> bool:
+        """Whether an entry says so: the record holds, whatever else was not written any more."""
+        return await self._log.find(evidence.room, evidence.uploader, _withdrawn(evidence)) is not None
 
     async def entry(self, evidence: Evidence) -> Entry | None:
         """The entry that says that evidence was added; None while there is none."""
@@ -135,6 +139,10 @@ class Register:
 
 def _added(evidence: Evidence) -> CommandId:
     return CommandId(f"evidence:{evidence.id}")
+
+
+def _withdrawn(evidence: Evidence) -> CommandId:
+    return CommandId(f"withdrawn:{evidence.id}")
 
 
 def _author(evidence: Evidence) -> Author:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, Depends, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Request, Response
 from pydantic import BaseModel, Field, StrictInt
 
 from chatserver.access import BackEnd
@@ -27,6 +27,7 @@ from storage.evidence import Evidence, EvidenceState
 from storage.object_store import SignedRequest
 
 REASON_CHARS: Final = 2_000
+KEY_CHARS: Final = 255
 
 
 class EvidenceAnnouncement(BaseModel):
@@ -151,7 +152,20 @@ def router(services: Services) -> APIRouter:
         responses=described(ErrorCode.REFUSED, ErrorCode.ROOM_CLOSED, ErrorCode.TOO_LARGE),
     )
     async def announce(
-        room: str, said: EvidenceAnnouncement, request: Request, identity: Annotated[Identity, Depends(user)]
+        room: str,
+        said: EvidenceAnnouncement,
+        request: Request,
+        identity: Annotated[Identity, Depends(user)],
+        idempotency_key: Annotated[
+            str | None,
+            Header(
+                min_length=1,
+                max_length=KEY_CHARS,
+                description="Yours, one for each file you mean to add. Sent again after a lost answer it is the "
+                "same evidence, its upload signed anew; with other content, or when its upload is over, it is a "
+                "`conflict` that names the evidence.",
+            ),
+        ] = None,
     ) -> Announced:
         """For the parties, and agents. The upload is bound to key, size, type and SHA-256, works once, and expires."""
         facts, reader = visible(caller(request), await services.rooms.facts(RoomId(room)))
@@ -166,7 +180,7 @@ def router(services: Services) -> APIRouter:
             said.origin,
         )
         evidence, upload = await services.intake.announce(
-            facts, identity.user_id, shown_name(identity.name, reader.role), reader.role, announcement
+            facts, identity.user_id, shown_name(identity.name, reader.role), reader.role, announcement, idempotency_key
         )
         return Announced(evidence_id=evidence.id, upload=_upload(upload, evidence_rules.part_bytes))
 

@@ -251,6 +251,35 @@ async def test_an_announcement_has_its_limits(
     assert (await dispute_room.announce(dispute_room.buyer, caption="c" * 1000)).status_code == 201
 
 
+async def test_announcing_again_is_the_same_evidence(dispute_room: Room) -> None:
+    buyer, seller = dispute_room.buyer, dispute_room.seller
+    keyed = Caller(buyer.client, {**buyer.headers, "Idempotency-Key": "parcel"})
+    other = Caller(seller.client, {**seller.headers, "Idempotency-Key": "parcel"})
+    at_once = await asyncio.gather(*(dispute_room.announce(keyed) for _ in range(3)))
+    assert {answer.status_code for answer in at_once} <= {201, 503}
+    again = await dispute_room.announce(keyed)
+    assert again.status_code == 201
+    evidence = again.json()["evidence_id"]
+    assert {answer.json().get("evidence_id", evidence) for answer in at_once} == {evidence}
+    assert (await dispute_room.announce(other)).json()["evidence_id"] != evidence
+    changed = await dispute_room.announce(keyed, caption="another")
+    assert (changed.status_code, changed.json()["details"]) == (409, {"evidence": evidence})
+    assert await send(again.json()["upload"], PHOTO) == 200
+    assert (await dispute_room.complete(buyer, evidence)).status_code == 200
+    over = await dispute_room.announce(keyed)
+    assert (over.status_code, over.json()["details"]) == (409, {"evidence": evidence, "state": "sealed"})
+
+
+async def test_announcing_at_once_does_not_pass_the_limit(dispute_room: Room) -> None:
+    at_once = await asyncio.gather(*(dispute_room.announce(dispute_room.buyer) for _ in range(25)))
+    taken = sum(answer.status_code == 201 for answer in at_once)
+    assert taken <= 10
+    assert {answer.status_code for answer in at_once} <= {201, 422}
+    for number in range(12):
+        answer = await dispute_room.announce(dispute_room.buyer)
+        assert answer.status_code == (201 if number < 10 - taken else 422)
+
+
 async def test_uploads_under_way_have_their_limit(dispute_room: Room) -> None:
     for _ in range(10):
         assert (await dispute_room.announce(dispute_room.buyer)).status_code == 201
@@ -304,6 +333,22 @@ async def test_withdrawn_evidence_is_hidden_from_the_other_party_alone(dispute_r
     assert await dispute_room.kinds() == [EntryKind.EVIDENCE_ADDED, EntryKind.EVIDENCE_WITHDRAWN]
     for who, status in ((dispute_room.seller, 404), (dispute_room.buyer, 200), (dispute_room.agent, 200)):
         assert (await who.get(f"/v1/evidence/{evidence}")).status_code == status
+
+
+async def test_the_record_hides_what_was_withdrawn_although_no_more_was_written(dispute_room: Room) -> None:
+    """As when the server is killed between the two."""
+    evidence = await dispute_room.sealed(dispute_room.buyer)
+    services = dispute_room.backstage.services
+    known = await services.evidence.get(evidence)  # type: ignore[arg-type]
+    assert known is not None
+    assert (await dispute_room.seller.get(f"/v1/evidence/{evidence}")).status_code == 200
+    await services.custody._register.withdrawn(known, "")
+    assert (await dispute_room.seller.get(f"/v1/evidence/{evidence}")).status_code == 404
+    withdrawn = await dispute_room.buyer.client.request(
+        "DELETE", f"/v1/evidence/{evidence}", json={}, headers=dispute_room.buyer.headers
+    )
+    assert "withdrawn_at" in withdrawn.json()
+    assert await dispute_room.kinds() == [EntryKind.EVIDENCE_ADDED, EntryKind.EVIDENCE_WITHDRAWN]
 
 
 # Asked for, and late
