@@ -2,13 +2,19 @@
 
 import io
 import json
+import os
+import pty
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from chatserver.cli.contact_scan import LINE_BYTES
 from chatserver.cli.failures import ExitCode
 from tests.chatserver.commands import Run
+from tests.program import environment_with
 
 ATTEMPT = {"id": "a", "text": "call 617-555-0143"}
 PLAIN = {"text": "thanks, it works"}
@@ -37,11 +43,15 @@ class TestScan:
         output = tmp_path / "out.jsonl"
         assert run("policy", "scan", str(file), "--output", str(output), "--jobs", "2").code == ExitCode.DONE
         assert [json.loads(line)["id"] for line in output.read_text().splitlines()] == list(range(4500))
-        with file.open("a") as lines:
-            lines.write("{}\n")
-        failed = run("policy", "scan", str(file), "--output", str(output), "--jobs", "2")
-        assert failed.code == ExitCode.FAILED
-        assert "line 4501" in failed.err[0]
+
+    def test_what_comes_before_a_line_that_is_not_json_is_judged(self, run: Run, tmp_path: Path) -> None:
+        file, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+        for before, jobs in ((1, "1"), (4500, "2")):
+            file.write_text((json.dumps(PLAIN) + "\n") * before + "{\n" + json.dumps(PLAIN))
+            failed = run("policy", "scan", str(file), "--output", str(output), "--jobs", jobs)
+            assert failed.code == ExitCode.FAILED
+            assert failed.err[0].startswith(f"chatserver: line {before + 1}: not JSON: ")
+            assert len(output.read_text().splitlines()) == before
 
     def test_standard_input_is_read(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(ATTEMPT).encode() + b"\n\n")))
@@ -58,21 +68,95 @@ class TestScan:
         assert json.loads(scanned.out[0])["action"] == "allow"
 
     @pytest.mark.parametrize(
-        "line", ["{", "[]", '{"text": 1}', '{"text": "a", "context": [1]}', '{"text": "a", "order": 1}']
+        ("line", "why"),
+        [
+            ("[]", "not an object"),
+            ('{"id": 7, "text": 1}', "without a text"),
+            ('{"text": "a", "context": [1]}', "context is not a list of texts"),
+            ('{"text": "a", "context": "b"}', "context is not a list of texts"),
+            ('{"text": "a", "order": 1}', "order is not an object"),
+        ],
     )
-    def test_a_line_that_is_no_message_is_named(self, run: Run, tmp_path: Path, line: str) -> None:
+    def test_a_line_that_is_no_message_is_named_and_the_rest_goes_on(
+        self, run: Run, tmp_path: Path, line: str, why: str
+    ) -> None:
         file = tmp_path / "in.jsonl"
-        file.write_text(json.dumps(PLAIN) + "\n" + line + "\n")
+        file.write_text(json.dumps(PLAIN) + "\n\n" + line + "\n" + json.dumps(ATTEMPT))
         scanned = run("policy", "scan", str(file))
         assert scanned.code == ExitCode.FAILED
-        assert scanned.err[0].startswith("chatserver: line 2: not ")
+        assert scanned.err == [f"chatserver: line 3: {why}"]
+        first, second, third = map(json.loads, scanned.out)
+        assert (first["action"], third["action"]) == ("allow", "withhold")
+        assert second == ({"id": 7} if '"id"' in line else {}) | {"line": 3, "error": why}
+
+    def test_a_line_without_end_is_not_kept(self, run: Run, tmp_path: Path) -> None:
+        file = tmp_path / "in.jsonl"
+        file.write_text('{"text": "' + "a" * LINE_BYTES * 3 + '"}\n' + json.dumps(ATTEMPT))
+        scanned = run("policy", "scan", str(file))
+        assert scanned.err == [f"chatserver: line 1: longer than {LINE_BYTES} bytes"]
+        assert json.loads(scanned.out[1])["action"] == "withhold"
+
+    def test_of_many_bad_lines_the_first_are_named(self, run: Run, tmp_path: Path) -> None:
+        scanned = run("policy", "scan", str(write(tmp_path / "in.jsonl", *[{}] * 30)))
+        assert len(scanned.err) == 21
+        assert scanned.err[-1] == "chatserver: and 10 more such lines"
+        assert len(scanned.out) == 30
+
+    def test_odd_facts_of_an_order_do_not_matter(self, run: Run, tmp_path: Path) -> None:
+        rows = ({"text": "hello", "order": order} for order in ({}, {"ids": 7, "title": None}, {"ids": [7]}, None))
+        scanned = run("policy", "scan", str(write(tmp_path / "in.jsonl", *rows)))
+        assert [json.loads(line)["action"] for line in scanned.out] == ["allow"] * 4
+
+    def test_the_rules_of_a_policy_file_hold(self, run: Run, tmp_path: Path) -> None:
+        policy = tmp_path / "policy.toml"
+        policy.write_text("[contact]\nshadow = true\n")
+        scanned = run("policy", "scan", str(write(tmp_path / "in.jsonl", ATTEMPT)), "--policy", str(policy))
+        (answer,) = map(json.loads, scanned.out)
+        assert (answer["action"], answer["findings"] != []) == ("allow", True)
+        policy.write_text("[contact]\nshadow = 3\n")
+        assert run("policy", "scan", "none", "--policy", str(policy)).code == ExitCode.USAGE
+
+    def test_what_is_read_is_not_written_over(self, run: Run, tmp_path: Path) -> None:
+        file = write(tmp_path / "in.jsonl", PLAIN)
+        assert run("policy", "scan", str(file), "--output", str(file)).code == ExitCode.USAGE
+        assert file.read_text() == json.dumps(PLAIN) + "\n"
 
     def test_a_file_that_is_not_there_is_wrong_usage(self, run: Run, tmp_path: Path) -> None:
         assert run("policy", "scan", str(tmp_path / "none")).code == ExitCode.USAGE
 
-    def test_a_terminal_sees_how_far_it_is(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("chatserver.cli.contact._on_terminal", lambda: True)
-        assert len(run("policy", "scan", str(write(tmp_path / "in.jsonl", ATTEMPT, PLAIN))).out) == 2
+    @pytest.mark.parametrize("piped", [False, True])
+    def test_a_terminal_sees_how_far_it_is(self, tmp_path: Path, piped: bool) -> None:
+        file = write(tmp_path / "in.jsonl", *[PLAIN] * 2100)
+        leader, follower = pty.openpty()
+        arguments = [sys.executable, "-m", "chatserver", "policy", "scan", "-" if piped else str(file), "--jobs", "1"]
+        with subprocess.Popen(
+            [*arguments, "--output", str(tmp_path / "out.jsonl")],
+            stdin=subprocess.PIPE,
+            stderr=follower,
+            env=environment_with({"TERM": "xterm"}),
+        ) as process:
+            os.close(follower)
+            assert process.stdin is not None
+            process.stdin.write(file.read_bytes() if piped else b"")
+            process.stdin.close()
+            seen = b""
+            # Linux ends the leader's side with an error once nobody holds the other one.
+            with suppress(OSError):
+                while part := os.read(leader, 4096):
+                    seen += part
+        os.close(leader)
+        assert process.returncode == ExitCode.DONE
+        assert b"2,100 lines" in seen
+        assert (b"100%" in seen) is not piped
+
+    def test_a_pipe_that_nobody_reads_any_more_ends_it(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "in.jsonl", *[PLAIN] * 9000)
+        command = f"{sys.executable} -m chatserver policy scan {file} --jobs 2 | head -1"
+        ended = subprocess.run(
+            ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, env=environment_with({})
+        )
+        assert json.loads(ended.stdout)["action"] == "allow"
+        assert "Traceback" not in ended.stderr
 
 
 class TestEvaluate:
