@@ -57,8 +57,12 @@ def _look(wanted: Wanted) -> dict[str, object]:
             document.save_thumbnail(thumbnail)
             document.save_shown(shown)
         return {"shown": shown, "thumbnail": thumbnail}
-    if wanted.media_type in VIDEOS and videos.save_shown(wanted.path, wanted.media_type, shown):
-        return {"shown": shown}
+    if wanted.media_type in VIDEOS:
+        made = videos.save_shown(wanted.path, wanted.media_type, shown)
+        return {
+            "shown": shown if made else None,
+            "captured_at": videos.captured_at(wanted.path, wanted.media_type),
+        }
     return {}
 
 

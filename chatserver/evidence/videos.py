@@ -5,9 +5,11 @@ because other boxes hold places in the file; so what goes is overwritten in plac
 (ISO/IEC 14496-12, 8.1.2), an element a ``Void`` (RFC 8794, 11.3.2), of the same size and full of zeros.
 """
 
+import contextlib
 import shutil
 import struct
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -18,6 +20,8 @@ from policies.evidence import MediaType
 BOXES_MAX: Final = 100_000
 _CONTAINERS: Final = frozenset({b"moov", b"trak", b"moof", b"traf", b"mdia", b"edts", b"minf"})
 _TELLING: Final = frozenset({b"udta", b"meta", b"uuid", b"ID32"})
+_TIMED: Final = frozenset({b"mvhd", b"tkhd", b"mdhd"})
+_EPOCH: Final = datetime(1904, 1, 1, tzinfo=UTC)
 _SEGMENT: Final = 0x18538067
 _INFO: Final = 0x1549A966
 _TELLING_ELEMENTS: Final = frozenset({0x1254C367, 0x1941A469, 0x7BA9, 0x4461, 0x7384})
@@ -70,13 +74,44 @@ def _boxes(file: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tup
             length = end - start
         if length < offset or start + length > end:
             raise unreadable()
-        if kind in _TELLING:
+        if kind in _TIMED and (place := _times(file, start + offset, start + length)) is not None:
+            yield place[0], b"", place[1]
+        elif kind in _TELLING:
             yield start, head[:4] + b"free" + head[8:offset], length
         elif kind in _CONTAINERS:
             if depth > len(_CONTAINERS):
                 raise NotTaken("unreadable", "The video is nested deeper than any camera nests it.")
             yield from _boxes(file, start + offset, start + length, depth + 1)
         start += length
+
+
+def _times(file: BinaryIO, start: int, end: int) -> tuple[int, int] | None:
+    """Where a header of a film, track or medium says when it was made and changed, and how long that is; None where it
+    says nothing (ISO/IEC 14496-12, 8.2.2)."""
+    file.seek(start)
+    length = 16 if file.read(4)[:1] == b"\x01" else 8
+    times = file.read(length)
+    if start + 4 + length > end or not any(times):
+        return None
+    return start + 4, length
+
+
+def captured_at(path: Path, media_type: MediaType) -> datetime | None:
+    """When the camera says that it was taken; None where it does not.
+
+    Raises:
+        NotTaken: the container is damaged.
+    """
+    if media_type is MediaType.WEBM:
+        return None
+    with path.open("rb") as file:
+        for start, header, length in _boxes(file, 0, path.stat().st_size):
+            if not header:  # the first of the times is that of the film
+                file.seek(start)
+                taken = int.from_bytes(file.read(length // 2))
+                with contextlib.suppress(OverflowError):
+                    return _EPOCH + timedelta(seconds=taken) if taken else None
+    return None
 
 
 def _webm_elements(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes, int]]:

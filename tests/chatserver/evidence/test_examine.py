@@ -172,6 +172,18 @@ def test_a_video_is_shown_without_its_metadata(tmp_path: Path, name: str, codec:
     assert files.frames_of(shown) == files.frames_of(content) == 3
 
 
+@pytest.mark.parametrize(("name", "media_type"), [("mp4", MediaType.MP4), ("mov", MediaType.MOV)])
+def test_when_a_video_was_taken_is_for_staff(tmp_path: Path, name: str, media_type: MediaType) -> None:
+    content = files.video(name, "mpeg4", creation_time="2026-01-30T16:05:09Z")
+    found = taken(tmp_path, content, media_type)
+    assert found.captured_at == files.AT
+    assert found.shown is not None
+    shown = found.shown.read_bytes()
+    assert files.frames_of(shown) == 3
+    again = taken(tmp_path, shown, media_type)
+    assert (again.captured_at, again.shown) == (None, None)
+
+
 def test_a_video_without_metadata_needs_no_copy(tmp_path: Path) -> None:
     bare = taken(tmp_path, GOOD[MediaType.MP4], MediaType.MP4)
     assert bare.shown is None or b"Lavf" not in bare.shown.read_bytes()
