@@ -312,7 +312,8 @@ def message_body(submission: Submission) -> dict[str, Any]:
 
 def written(entry: Entry, *, duplicate: bool = True) -> Written:
     """What the author of an entry is told, by default when the same command comes again."""
-    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate, notice_of(entry.flag))
+    notice = None if entry.released else notice_of(entry.flag)
+    return Written(entry.seq, entry.id, rfc3339(entry.at), duplicate, notice)
 
 
 def first_written(publication: Publication, submission: Submission) -> Written:

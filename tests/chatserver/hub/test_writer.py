@@ -384,6 +384,13 @@ async def test_a_masked_text_is_kept_beside_the_entry(process: Process) -> None:
     )
 
 
+async def test_nobody_is_told_again_of_what_staff_have_released(process: Process) -> None:
+    await process.send("0151", screening=WITHHELD)
+    entry, _ = await entries(process)
+    assert written(entry).notice == ("withheld", for_author(FLAG))
+    assert written(replace(entry, shown=Visibility.ALL)).notice is None
+
+
 @pytest.mark.parametrize("found", [WITHHELD, MASKED, None])
 async def test_a_retry_is_known_whatever_is_found_in_it_now(process: Process, found: Screening | None) -> None:
     first = await process.send("pin 1234", command_id="c", screening=MASKED)
