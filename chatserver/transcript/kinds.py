@@ -274,7 +274,9 @@ def _extended(body: Body) -> Said:
 
 def _about_message(title: str) -> Callable[[Body], Said]:
     def told(body: Body) -> Said:
-        body.entry("Message", "seq")
+        body.entry("About", "seq")
+        body.fact("Of", "side", words_of)
+        body.fact("Counts as said from now on", "counts")
         return Tone.EVENT, title, body.text("reason")
 
     return told

@@ -135,8 +135,13 @@ def test_reminders_and_masked_notes_are_told_in_words() -> None:
     assert shown(entry(kind="proposal.made", body=note)).endswith(
         f": [Offer: replacement] \u2022\u2022\n{CONTINUATION}Parts hidden of: note"
     )
-    released = entry(kind="message.released", body={"seq": 3, "reason": "an order number"})
-    assert shown(released).endswith(f": [Message released by support] an order number\n{CONTINUATION}Message: entry 3")
+    ruling = {"seq": 3, "reason": "an order number", "side": "buyer", "counts": True}
+    assert shown(entry(kind="message.released", body=ruling)).partition("12 seller Bob: ")[2].splitlines() == [
+        "[Message released by support] an order number",
+        f"{CONTINUATION}About: entry 3",
+        f"{CONTINUATION}Of: buyer",
+        f"{CONTINUATION}Counts as said from now on: yes",
+    ]
 
 
 def test_what_happens_in_a_dispute_is_told_in_words() -> None:
@@ -734,6 +739,26 @@ async def test_a_conversation_at_the_prompt(peer: Peer, tty: Tty, prompt: asynci
     await tty.shows("eve typing\u2026")
     await wire.send(type="typing", room=ROOM, user="eve", on=False)
     await tty.ends_with(">", "order-1  connected  Bob is online")
+    tty.type("/quit\r")
+    assert await ended(prompt) == 0
+
+
+async def test_the_prompt_shows_what_became_of_a_message_and_flags(
+    peer: Peer, tty: Tty, prompt: asyncio.subprocess.Process
+) -> None:
+    wire = await in_room(peer)
+    await tty.shows(*READY)
+    tty.type("call me\r")
+    frame = await receive_message(wire)
+    await wire.entry(1, "call me", author=MINE, command_id=frame["id"], withheld=True, flag=FLAG)
+    ack = {"type": "ack", "id": frame["id"], "room": ROOM, "seq": 1, "entry_id": "e", "at": AT, "duplicate": False}
+    await wire.send(ack | {"notice": {"mark": "withheld", "message": "Not shown: a telephone number."}})
+    await tty.shows(
+        "#1 buyer Ann: (withheld from the other side) call me \u2713",
+        "    | flag: withheld, 97 %: phone (97 %, phone.international); open",
+        "-- #1: Not shown: a telephone number.",
+    )
+    await tty.ends_with(">", "order-1  connected")
     tty.type("/quit\r")
     assert await ended(prompt) == 0
 
