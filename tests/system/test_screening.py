@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from chatserver.client import Changed, ChatClient, Entry
 from policies.entry import Author, Draft
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.vocabulary import CommandId, EntryKind, Role, UserId
@@ -19,6 +20,7 @@ from tests.system.record import Record
 from tests.system.site import Order, Server, Site, token, unique
 
 Pair = tuple[Server, Server]
+WITHIN_S: Final = 30.0
 
 NUMBER: Final = "+49 151 12345678"
 OUTSIDE: Final = f"Call me on {NUMBER}, it is quicker."
@@ -320,3 +322,57 @@ async def test_in_shadow_mode_only_staff_know(site: Site, serve: Serve, dial: Di
     assert (await buyer.say(order.room, "password: hunter2"))["notice"]["mark"] == "masked"
     await seller.reaches(order.room, 3)
     assert reminders(seller, order.room) == []
+
+
+async def changed(client: ChatClient) -> Entry:
+    """The next entry that staff have changed."""
+    async with asyncio.timeout(WITHIN_S):
+        while not isinstance(event := await anext(client.events()), Changed):
+            pass
+    return event.entry
+
+
+async def test_the_python_client_tells_all_three_what_they_may_know(guarded: Pair, order: Order) -> None:
+    def client(server: Server, user: str, role: str | None = None) -> ChatClient:
+        return ChatClient(server.url, token=token(user, role=role), proxy=None)
+
+    async with (
+        client(guarded[0], order.buyer) as bo,
+        client(guarded[1], order.seller) as sal,
+        client(guarded[1], unique("agent"), "agent") as ada,
+    ):
+        buyer, seller, agent = [await each.join(order.room, after=0) for each in (bo, sal, ada)]
+        sent = await buyer.send(OUTSIDE)
+        assert sent.notice is not None
+        assert sent.notice.mark == "withheld"
+        async with asyncio.timeout(WITHIN_S):
+            hidden, flagged = [await anext(room.entries()) for room in (seller, agent)]
+        assert (hidden.seq, hidden.text, hidden.withheld, hidden.flag) == (1, "", True, None)
+        assert flagged.flag is not None
+        assert (flagged.text, flagged.flag.mark, flagged.flag.state) == (OUTSIDE, "withheld", "open")
+        assert "phone" in [cause.category for cause in flagged.flag.causes]
+
+        first = await agent.release(1, "The number of the shop", command_id="ruling")
+        again = await agent.release(1, "The number of the shop", command_id="ruling")
+        assert first is not None
+        assert again is not None
+        assert (again.seq, first.duplicate, again.duplicate) == (first.seq, False, True)
+        assert await agent.release(1) is None
+        shown = await changed(sal)
+        assert (shown.seq, shown.text, shown.released, shown.withheld) == (1, OUTSIDE, True, None)
+        assert (await changed(bo)).released
+        decided = await changed(ada)
+        assert decided.flag is not None
+        assert (decided.flag.state, decided.flag.decided_by) == ("released", ada.user.id)
+
+        said = await seller.send("The dog of my neighbour bites.")
+        redacted = await agent.redact(said.seq, "It has nothing to do with the order")
+        assert redacted is not None
+        gone = await changed(bo)
+        assert (gone.seq, gone.text, gone.withheld) == (said.seq, "", True)
+        async with asyncio.timeout(WITHIN_S):
+            told = [await anext(buyer.entries()) for _ in range(redacted.seq)]
+        assert [entry.seq for entry in told] == list(range(1, redacted.seq + 1))
+        assert (told[-1].kind, told[-1].body["seq"]) == ("message.redacted", said.seq)
+        # What was not read before is read as it is now.
+        assert (told[0].text, told[said.seq - 1].text) == (OUTSIDE, "")
