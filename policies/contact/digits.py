@@ -61,6 +61,9 @@ _REPEATS: Final = {
 """How often the digit after such a word is meant."""
 _LINK: Final = re.compile(r"und|en|og|och|e(?=[^aeiou])|y|i|a(?=[^aeiou])")
 """What joins the words of a number that is written as one word."""
+_LINKS: Final = frozenset({"und", "en", "og", "och", "e", "y", "i", "a"})
+_UNSPACED: Final = "\u2e80"
+"""From here on, scripts put no spaces between words, or styled signs stand."""
 _SAID_ON: Final = re.compile(r"[ -]{1,2}(?:(?:y|e|i|si|and|und|et|و) )?")
 """What is between the words of one number; a comma begins another."""
 _ENDING: Final = frozenset('";%$€£¥₺₽₹')
@@ -84,6 +87,11 @@ def _joined(before: str, value: str) -> str | None:
         if size == 1 and len(before) > 1 and before[-1] == "0" and before[-2] in "23456789":
             return before[:-1] + value
     return None
+
+
+def _goes_on(char: str) -> bool:
+    """Whether what comes after this character is not the beginning of a word."""
+    return char.isalpha() and char < _UNSPACED
 
 
 def _disguised_forms(word: str) -> list[str]:
@@ -133,9 +141,22 @@ class NumberWords:
         self._beginnings = frozenset(form[:2] for form in self._forms)
         self._counted = AhoCorasick(glued, matchkind=MatchKind.LeftmostLongest)
 
-    def count(self, text: str) -> int:
-        """How many number words a text may hold, within other words too."""
-        return len(self._counted.find_matches_as_indexes(text))
+    def count(self, text: str, *, mixed: bool = False) -> int:
+        """How many number words a text may hold: words, or parts of words that begin where another number ends.
+
+        ``mixed``: it has numerals too, so that number words are counted wherever they stand.
+        """
+        matches = self._counted.find_matches_as_indexes(text)
+        if mixed:
+            return len(matches)
+        found = 0
+        last = -1
+        for _, start, end in matches:
+            if start != last and start and _goes_on(text[start - 1]) and text[last:start] not in _LINKS:
+                continue
+            found += 1
+            last = end
+        return found
 
     def _value(self, token: str, *, within: bool) -> tuple[str, Kind, int] | None:
         """The digits that a token stands for, how, and how many of them are words; None for an ordinary word.

@@ -60,9 +60,10 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((*_stretched(cues, hit, int(Cue.ASK)), Category.INVITE, score, "invite.asks"))
         elif mask & Cue.NOUN and near & Cue.ASK and not mask & Cue.PROVIDER and not cues.text.startswith(" of ", end):
             found.append(_noun(cues, hit, near, damp, question=question))
-        if mask & Cue.NOUN and end - start > 2 and near & Cue.SCAN and (words < 5 or _before(cues, start, Cue.MINE)):
+        contact = mask & Cue.OWN or (mask & Cue.NOUN and end - start > 2 and words < 5)
+        if contact and near & (Cue.SCAN | Cue.PROFILE):
             score = 0.58 + added(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PRODUCT | Cue.PAST, -0.35))) - damp
-            found.append((*_stretched(cues, hit, int(Cue.MINE)), Category.INVITE, score, "invite.pictured"))
+            found.append((*_stretched(cues, hit, int(Cue.LOOK)), Category.INVITE, score, "invite.placed"))
         if mask & Cue.MARKET:
             found.append(_market(cues, hit, near, damp))
         if mask & Cue.DIRECT and near & Cue.PAY and near & Cue.CHEAP:
@@ -346,4 +347,5 @@ _WEIGHED: Final = int(
     | Cue.HINT
     | Cue.DIRECT
     | Cue.MARKET
+    | Cue.OWN
 )
