@@ -176,7 +176,10 @@ class TestEvaluate:
         assert rows["attempts"][1:3] == ["1", "1.000"]
         assert rows["attempts"][7] == "1.000"
         assert rows["others"][3:6] == ["2", "1", "500.00"]
-        assert "&lt;b&gt; dial" in page.read_text()
+        shown = page.read_text()
+        assert "&lt;b&gt; dial <u>617-555-0143</u>" in shown
+        assert "0 missed of 1, 0 false alarms of" in shown
+        assert '<tr class="false"><th>false alarm</th>' in shown
 
     def test_a_line_without_label_is_named(self, run: Run, tmp_path: Path) -> None:
         write(tmp_path / "attempts.jsonl", ATTEMPT)
