@@ -384,7 +384,8 @@ class EntryFrame(Frame):
 
 class EntryChanged(Frame):
     """Staff have released or redacted an entry: how it is shown to this reader from now on. It comes after the entry of
-    the log that says so (``message.released``, ``message.redacted``), also to a client that comes back later."""
+    the log that says so (``message.released``, ``message.redacted``), also to a client that comes back later; where
+    ``joined`` left out some (``more``), such entries of ``history`` tell which ``seq`` to ask for again."""
 
     type: Literal["entry.changed"] = "entry.changed"
     room: str

@@ -7,7 +7,7 @@ and shows it to its members, so that a client need not ask.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -19,12 +19,17 @@ from policies.entry import Entry
 from policies.errors import ChatError
 from policies.verdicts import SHOWN
 from policies.vocabulary import RoomId, Seq
-from storage.room_log import RoomLog
 
 RETRY_PAUSE_S: Final = 1.0
 _KINDS: Final = frozenset(kind.value for kind in SHOWN)
 
 logger = logging.getLogger(__name__)
+
+
+class Reading(Protocol):
+    """``storage.room_log.RoomLog``."""
+
+    async def read(self, room: RoomId, seq: Seq) -> Entry | None: ...
 
 
 class Changes:
@@ -33,17 +38,20 @@ class Changes:
     Args:
         live: the rooms in service, owned by the hub.
         spawn: runs a coroutine beside the flow of frames.
+        pause_s: between attempts to read an entry.
     """
 
     def __init__(
         self,
-        log: RoomLog,
+        log: Reading,
         live: Mapping[RoomId, LiveRoom],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        pause_s: float = RETRY_PAUSE_S,
     ) -> None:
         self._log = log
         self._live = live
         self._spawn = spawn
+        self._pause_s = pause_s
 
     def delivered(self, live: LiveRoom, run: Iterable[Publication]) -> None:
         """The members of a room were given entries."""
@@ -73,7 +81,7 @@ class Changes:
                     entry = await self._log.read(live.id, seq)
                 except ChatError as error:
                     logger.warning("a changed entry could not be read", extra={"room": live.id, "code": error.code})
-                    await asyncio.sleep(RETRY_PAUSE_S)
+                    await asyncio.sleep(self._pause_s)
                     continue
                 if entry is not None:
                     _show(live, entry, only)

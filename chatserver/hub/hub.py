@@ -73,6 +73,7 @@ TICK_S: Final = 0.25
 RESTART_S: Final = 1.0
 _ORDER_UPDATED: Final = str(EntryKind.ORDER_UPDATED)
 _NOTICE: Final = str(EntryKind.NOTICE)
+_MESSAGE: Final = str(EntryKind.MESSAGE)
 
 logger = logging.getLogger(__name__)
 
@@ -288,7 +289,8 @@ class Hub:
     def deliver(self, live: LiveRoom, run: list[Publication]) -> None:
         """Give the members of a room what its feed handed out."""
         if run:
-            for publication in run:
+            others = [publication for publication in run if publication.kind != _MESSAGE]
+            for publication in others:
                 if publication.kind == _ORDER_UPDATED:
                     self._order_changed(live, publication)
                 elif publication.kind == _NOTICE:
@@ -296,7 +298,8 @@ class Hub:
             self.tally.delivered += live.deliver(run)
             if live.delivered is not None:
                 live.delivered(run)
-            self.changes.delivered(live, run)
+            if others:
+                self.changes.delivered(live, others)
             if live.senders is not None:
                 live.senders.offer(run)
 

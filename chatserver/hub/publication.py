@@ -8,6 +8,7 @@ import orjson
 from chatserver.hub.socket import text_frame
 from chatserver.rendering import for_author, for_others, whole
 from policies.entry import MASKED, Entry
+from policies.flag import FlagState
 from policies.vocabulary import STAFF, Role, RoomId, Visibility
 
 
@@ -17,7 +18,7 @@ class Publication:
     ``json`` is the entry frame as staff see it, whole and without the command id. The frames for the three audiences
     (its author, staff, the others) are made when first needed. Of nearly every entry staff and the others see the same;
     where they do not, it is ``partial``. What the server itself wrote has no author id, so that no user can be taken
-    for its author. ``mark`` is that of its flag, or empty.
+    for its author. ``mark`` is that of its flag; empty without one, or when staff have taken it back.
     """
 
     __slots__ = (
@@ -82,7 +83,7 @@ class Publication:
             seen["at"],
             orjson.dumps({"type": "entry", "room": entry.room, "entry": seen}),
             entry.flag is not None or entry.whole is not None or entry.hidden,
-            "" if entry.flag is None else entry.flag.mark.value,
+            "" if entry.flag is None or entry.flag.state is FlagState.RELEASED else entry.flag.mark.value,
         )
 
     def frame_for(self, user_id: str, role: Role) -> bytes:

@@ -22,6 +22,7 @@ ENTRIES: Final = 64
 CHARS: Final = 2_000
 """Of each message, how many are kept: its end."""
 _MESSAGE: Final = EntryKind.MESSAGE.value
+_RELEASED: Final = EntryKind.MESSAGE_RELEASED.value
 _FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.WITHHELD.value})
 
 
@@ -40,12 +41,13 @@ class Senders:
         remembered: messages of one sender that are kept.
     """
 
-    __slots__ = ("_of", "_remembered", "_seq", "_unread")
+    __slots__ = ("_flagged", "_of", "_remembered", "_seq", "_unread")
 
     def __init__(self, remembered: int) -> None:
         self._remembered = remembered
         self._unread: deque[Publication] = deque(maxlen=ENTRIES)
         self._of: dict[str, _Sender] = {}
+        self._flagged: deque[tuple[int, _Sender, str]] = deque(maxlen=ENTRIES)  # seq, whose, command id
         self._seq = Seq(0)
 
     def offer(self, run: Iterable[Publication]) -> None:
@@ -95,6 +97,8 @@ class Senders:
     def _read(self) -> None:
         while self._unread:
             publication = self._unread.popleft()
+            if publication.kind == _RELEASED:
+                self._acquit(publication.body().get("seq", 0))
             if publication.kind != _MESSAGE or publication.seq <= self._seq:
                 continue
             self._seq = Seq(publication.seq)
@@ -103,9 +107,16 @@ class Senders:
                 causes = publication.entry().get("flag", {}).get("causes", ())
                 found = [(CauseKind(cause["kind"]), cause["category"]) for cause in causes]
                 _remember(sender, publication.command_id, found, read_rfc3339(publication.at))
+                self._flagged.append((publication.seq, sender, publication.command_id))
             if all(publication.command_id != known for known, _ in sender.said):
                 text = publication.body().get("text", "")
                 sender.said.append((publication.command_id, Said(read_rfc3339(publication.at), text[-CHARS:])))
+
+    def _acquit(self, seq: int) -> None:
+        """Staff have released a message: nothing was wrong with it, so its author was not told of anything."""
+        for known, sender, command_id in self._flagged:
+            if known == seq:
+                sender.reminded = {kind: each for kind, each in sender.reminded.items() if each[1] != command_id}
 
     def _sender(self, user: str) -> _Sender:
         sender = self._of.get(user)

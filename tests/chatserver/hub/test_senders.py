@@ -1,11 +1,12 @@
 """What each sender of a room has written lately."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chatserver.hub.publication import Publication
 from chatserver.hub.senders import CHARS, ENTRIES, Senders
 from policies.entry import Author, Draft, Entry
-from policies.flag import Cause, CauseKind, Flag, Mark
+from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.vocabulary import CommandId, EntryKind, Role, RoomId, UserId
 from storage.chain import genesis, head_of, link
 from tests.storage.making import NOW, salts
@@ -115,6 +116,36 @@ def test_who_goes_on_is_reminded_again_after_ten_minutes() -> None:
         assert reminded(senders, entries[-1].at) == CONTACT
     assert reminded(senders, NOW + timedelta(minutes=22)) == CONTACT  # since the third
     assert reminded(senders, NOW + timedelta(minutes=23)) == NONE
+
+
+def test_a_false_alarm_is_held_against_nobody() -> None:
+    flag = Flag(Mark.WITHHELD, 90, (CAUSE,))
+    staff = Author(UserId("ada"), Role.AGENT, "Ada")
+    drafts = [
+        Draft(BO, CommandId("one"), EntryKind.MESSAGE, {"text": "one"}, flag=flag),
+        Draft(staff, CommandId("release"), EntryKind.MESSAGE_RELEASED, {"seq": 1, "side": "buyer"}),
+    ]
+    one, released = link(ROOM, genesis(ROOM), drafts, NOW, salts())
+    senders = Senders(8)
+    senders.offer([Publication.of(one)])
+    assert reminded(senders, NOW) == CONTACT
+    senders.offer([Publication.of(released)])
+    assert reminded(senders, NOW) == NONE
+    late = Senders(8)  # on a process that reads it later
+    late.begin([Publication.of(replace(one, flag=replace(flag, state=FlagState.RELEASED))), Publication.of(released)])
+    assert reminded(late, NOW) == NONE
+
+
+def test_who_wrote_last_and_when() -> None:
+    senders = Senders(8)
+    assert senders.last("bo", "one") is None
+    senders.offer(written(("bo", "one"), ("sue", "two")))
+    later = NOW + timedelta(seconds=5)
+    senders.sent("bo", "three", "three", later)
+    assert senders.last("bo", "new") == later
+    assert senders.last("sue", "new") == NOW
+    assert senders.last("bo", "one") is None  # sent again
+    assert senders.last("nobody", "new") is None
 
 
 def test_other_entries_are_passed_over() -> None:
