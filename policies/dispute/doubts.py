@@ -7,13 +7,25 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Final
 
+from policies.conduct import ConductRules
+from policies.contact.rules import ContactRules
 from policies.dispute.policy import REMINDED, Policy, Terms
+from policies.secrets import SecretKind, SecretRules
+from policies.strikes import StrikeRules
 from policies.vocabulary import TrustLevel
 
 SHORTEST: Final = timedelta(minutes=15)
 """A person needs at least this long to see a message and to act."""
 SHORTEST_RETRY: Final = timedelta(minutes=1)
 
+LEAST_SURE: Final = 0.2
+"""Below it are findings that hardly anybody would call one."""
+LEAST_ALIKE: Final = 0.5
+LEAST_FLOOD: Final = 4
+"""People write in short messages, several at a time."""
+SHORTEST_HALF_LIFE: Final = timedelta(days=1)
+
+_HOST: Final = re.compile(r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+[^\W\d_]{2,}")
 _TO_ACT: Final = (*REMINDED.values(), "appeal_within", "reopen_within", "close_after")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 _BY_TRUST: Final = (TrustLevel.TRUSTED, TrustLevel.VERIFIED, TrustLevel.UNVERIFIED)
@@ -29,7 +41,16 @@ class Doubt:
 
 def doubts(policy: Policy) -> list[Doubt]:
     """Everything in a policy that is allowed and looks like a mistake."""
-    return [*_of_version(policy), *_of_opening(policy), *_of_times(policy.terms), *_of_money(policy.terms)]
+    return [
+        *_of_version(policy),
+        *_of_opening(policy),
+        *_of_times(policy.terms),
+        *_of_money(policy.terms),
+        *_of_contact(policy.contact),
+        *_of_conduct(policy.conduct),
+        *_of_secrets(policy.secrets),
+        *_of_strikes(policy.strikes),
+    ]
 
 
 def _of_version(policy: Policy) -> Iterator[Doubt]:
@@ -71,3 +92,37 @@ def _of_money(terms: Terms) -> Iterator[Doubt]:
             yield Doubt(f"terms.second_person_above.{currency}", "not an ISO 4217 code such as EUR: matches no order")
         if amount < 0:
             yield Doubt(f"terms.second_person_above.{currency}", "below 0: every decision needs a second person")
+
+
+def _of_contact(rules: ContactRules) -> Iterator[Doubt]:
+    for host in rules.own_domains:
+        if not _HOST.fullmatch(host):
+            yield Doubt("contact.own_domains", f"{host!r} is no host name such as shop.example: matches no link")
+    named = {f"categories.{name}": limits for name, limits in rules.categories.items()}
+    for place, limits in {"default": rules.default, **named}.items():
+        if limits.warn < LEAST_SURE:
+            yield Doubt(f"contact.{place}.warn", "below 0.2: every number and every name of a service is warned of")
+
+
+def _of_conduct(rules: ConductRules) -> Iterator[Doubt]:
+    if rules.flood_messages < LEAST_FLOOD:
+        yield Doubt("conduct.flood_messages", "people write several short messages at a time")
+    if rules.alike < LEAST_ALIKE:
+        yield Doubt("conduct.alike", "below 0.5: two texts about one thing are taken for repeats")
+    for name in ("flood_within", "repeat_within"):
+        if not getattr(rules, name):
+            yield Doubt(f"conduct.{name}", "0: it never happens within no time")
+
+
+def _of_secrets(rules: SecretRules) -> Iterator[Doubt]:
+    if SecretKind.PASSWORD in rules.hand_over:
+        yield Doubt("secrets.hand_over", "with password, an account that was sold cannot be handed over in the chat")
+    if SecretKind.CARD not in rules.masked or SecretKind.CARD not in rules.hand_over:
+        yield Doubt("secrets", "without card, numbers of cards are shown to the other side")
+
+
+def _of_strikes(rules: StrikeRules) -> Iterator[Doubt]:
+    if rules.half_life < SHORTEST_HALF_LIFE:
+        yield Doubt("strikes.half_life", "in less than a day it is forgotten before staff look")
+    if rules.report_above <= rules.weights.withheld:
+        yield Doubt("strikes.report_above", "not above strikes.weights.withheld: the first hidden message is told")

@@ -81,6 +81,33 @@ def test_every_mistake_is_listed_with_its_place(file: Path) -> None:
     assert "terms.attend_with: there is no such setting; do you mean attend_within?" in found
 
 
+def test_names_within_tables_of_moderation_are_suggested(file: Path) -> None:
+    file.write_text(
+        "[contact]\nshadwo = true\n"
+        "[contact.default]\nwran = 0.5\n"
+        "[contact.categories.phone]\nwithold = 0.9\n"
+        "[contact.categories.fax]\nwarn = 0.3\n"
+        "[contact.lexicon.apps]\nwords = []\n"
+        "[strikes.weights]\nwarnd = 1\n"
+        '[conduct]\nthreat = "ban"\nalike = nan\n'
+    )
+    assert sorted(lines_of(file)) == [
+        "conduct.alike: input should be less than or equal to 1",
+        "conduct.threat: input should be 'allow', 'warn' or 'withhold'",
+        "contact.categories.fax: input should be 'phone', 'email', 'url', 'handle', 'invite', 'payment' or 'crypto'",
+        "contact.categories.phone.withold: there is no such setting; do you mean withhold?",
+        "contact.default.wran: there is no such setting; do you mean warn?",
+        "contact.lexicon: 'apps' is no kind of cue with a list of words",
+        "contact.shadwo: there is no such setting; do you mean shadow?",
+        "strikes.weights.warnd: there is no such setting; do you mean warned?",
+    ]
+
+
+def test_thresholds_stand_in_their_order(file: Path) -> None:
+    file.write_text("[contact.default]\nwarn = 0.9\nwithhold = 0.5\n")
+    assert lines_of(file) == ["contact.default: withhold is at least warn"]
+
+
 def test_a_name_like_no_other_is_only_named(file: Path) -> None:
     file.write_text("[checklists.defective]\nxyz = []\n[zzz]\n")
     assert lines_of(file) == [
