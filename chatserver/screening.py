@@ -50,4 +50,9 @@ class TextScreening:
         self, texts: Mapping[str, str], filename: str, codes: Sequence[str], order: OrderContext
     ) -> Screening | None:
         """What is wrong with a piece of evidence; arguments as for ``Screener.evidence``."""
-        return await asyncio.to_thread(self._screener().evidence, texts, filename, codes, order, self._clock.now())
+        now = self._clock.now()
+
+        def read() -> Screening | None:
+            return self._screener().evidence(texts, filename, codes, order, now)
+
+        return await asyncio.to_thread(read)

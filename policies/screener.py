@@ -9,15 +9,18 @@ are masked instead, since what it stands beside has to be seen. Only what partie
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from policies.conduct import Concern, ConductRules, Misconduct, Said, conduct
-from policies.contact import Action, Category, Detector, Finding, OrderContext
+from policies.contact import Action, Category, Finding, OrderContext
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.order import OrderFacts
 from policies.screening import Screening
 from policies.secrets import MASK, Secret, SecretKind, SecretRules, find_secrets, mask
 from policies.vocabulary import OrderCategory, Visibility
+
+if TYPE_CHECKING:  # it takes long to load, and whoever reads no text does not wait for it
+    from policies.contact import Detector
 
 WINDOW_MESSAGES: Final = 8
 """Earlier messages of the sender that are read together with a new one …"""
@@ -41,7 +44,7 @@ class Screener:
         detector: made of the rules about contact.
     """
 
-    def __init__(self, detector: Detector, conduct_rules: ConductRules, secret_rules: SecretRules) -> None:
+    def __init__(self, detector: "Detector", conduct_rules: ConductRules, secret_rules: SecretRules) -> None:
         self._detector = detector
         self._conduct = conduct_rules
         self._secrets = secret_rules
