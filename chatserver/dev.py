@@ -59,7 +59,7 @@ DEV_DEFAULTS: Final[Mapping[str, Any]] = {
     "webhook_private_targets": True,
 }
 """Instead of the settings' own defaults; the environment is stronger."""
-ANY_KEY: Final = SecretStr("development")
+ANY_KEY: Final = SecretStr(instance.STORE_KEY)
 """The embedded store takes any credentials."""
 
 Say = Callable[[str], None]

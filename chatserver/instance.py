@@ -7,6 +7,8 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 FILE: Final = "dev.json"
+STORE_KEY: Final = "development"
+"""Access and secret key for the store that an instance brings along; it takes any."""
 
 
 class NoInstance(Exception):

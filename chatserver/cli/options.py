@@ -38,6 +38,7 @@ def configuration(config: Path | None, data: Path | None = None, **options: Any)
         options: settings given on the command line; None means "not given".
     """
     from chatserver.configuration import load
+    from chatserver.instance import STORE_KEY
 
     given: Mapping[str, Any] = {name: value for name, value in options.items() if value is not None}
     if data is None:
@@ -46,13 +47,17 @@ def configuration(config: Path | None, data: Path | None = None, **options: Any)
     of_instance = {
         "mongo_url": instance.mongo_url,
         "redis_url": instance.redis_url,
-        "s3_url": instance.s3_url,
         "jwt_secret": instance.jwt_secret,
         "sandbox": True,
         "webhook_private_targets": True,
         "data_dir": data,
     }
-    return load(os.environ, config, {**of_instance, **given}, options_origin=f"option or {data}/dev.json")
+    origin = f"option or {data}/dev.json"
+    if not load(os.environ, config, {**of_instance, **given}, options_origin=origin).settings.s3_url:
+        # As the instance saw it too: then it has brought a store along. How to get into another one is said beside it.
+        keys = {"s3_access_key": STORE_KEY, "s3_secret_key": STORE_KEY}
+        of_instance |= {"s3_url": instance.s3_url, "s3_path_style": True, **keys}
+    return load(os.environ, config, {**of_instance, **given}, options_origin=origin)
 
 
 def running_instance(data: Path) -> "Instance":

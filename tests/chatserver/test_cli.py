@@ -132,6 +132,13 @@ class TestConfig:
         printed = run("config", "--data", str(data))
         assert f'redis_url = "{told.redis_url}"  # option or {data}/dev.json' in printed.out
 
+    def test_it_looks_into_the_store_of_a_running_instance(self, run: Run, data: Path, told: Instance) -> None:
+        printed = run("config", "--data", str(data))
+        assert f's3_url = "{told.s3_url}"  # option or {data}/dev.json' in printed.out
+        verified = run("verify", "--all", "--evidence", "--data", str(data))
+        assert verified.code == 0, verified.err
+        assert verified.out[-1] == "0 pieces of evidence and 0 objects verified: all there"
+
 
 class TestInstances:
     def test_a_folder_without_one_is_named(self, run: Run, tmp_path: Path) -> None:
