@@ -5,6 +5,7 @@ the object that was looked at is copied to where no signed upload reaches. Each 
 anybody can go on, so a crash loses nothing, and doing a step twice does nothing twice.
 """
 
+import asyncio
 import hashlib
 import json
 import math
@@ -35,6 +36,8 @@ from storage.object_store import ObjectChanged, ObjectStore, SignedRequest, Stor
 
 THUMBNAIL_TYPE: Final = "image/webp"
 KEYED_ID_CHARS: Final = 32
+FILES_AT_ONCE: Final = 16
+"""Files that a process has on its disk at the same time; who completes more has to wait."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -83,6 +86,7 @@ class Intake:
         self._rules = rules
         self._clock = clock
         self._new_id = new_id
+        self._turns = asyncio.Semaphore(FILES_AT_ONCE)
 
     async def announce(
         self, facts: RoomFacts, uploader: UserId, name: str, role: Role, said: Announcement, key: str | None = None
@@ -188,18 +192,19 @@ class Intake:
         stored = await self._arrived(evidence)
         if stored.size != evidence.said.size:
             await self._refuse(evidence, "wrong_size", f"The file has {stored.size} bytes, not {evidence.said.size}.")
-        with tempfile.TemporaryDirectory(prefix="evidence-") as name:
-            folder = Path(name)
-            try:
-                await self._store.fetch(stored, folder / "file")
-            except ObjectChanged:
-                await self._refuse(evidence, "changed", "The file was replaced while it was looked at.")
-            examined = await self._look(evidence, folder)
-            if not await self._is_clean(evidence, folder / "file"):
-                if evidence.state is EvidenceState.QUARANTINED:
-                    return evidence
-                return await self._advance(evidence, evidence.now(EvidenceState.QUARANTINED, self._clock.now()))
-            return await self.finish(await self._seal(evidence, stored, examined))
+        async with self._turns:
+            with tempfile.TemporaryDirectory(prefix="evidence-") as name:
+                folder = Path(name)
+                try:
+                    await self._store.fetch(stored, folder / "file")
+                except ObjectChanged:
+                    await self._refuse(evidence, "changed", "The file was replaced while it was looked at.")
+                examined = await self._look(evidence, folder)
+                if not await self._is_clean(evidence, folder / "file"):
+                    if evidence.state is EvidenceState.QUARANTINED:
+                        return evidence
+                    return await self._advance(evidence, evidence.now(EvidenceState.QUARANTINED, self._clock.now()))
+                return await self.finish(await self._seal(evidence, stored, examined))
 
     async def finish(self, evidence: Evidence) -> Evidence:
         """Write the entry of evidence whose objects are sealed. Raises as ``complete``."""
