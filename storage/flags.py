@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from policies.entry import Entry
 from policies.flag import FlagState, Mark
@@ -12,6 +12,9 @@ from storage.client import Database, Session
 from storage.documents import decode_entry, entry_key
 from storage.outbox import Outbox, OutboxEvent
 from storage.places import decode_place, encode_place
+
+UNTOLD: Final = {"flag.untold": True}
+OLDEST_FIRST: Final = [("at", 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,12 @@ class Flags:
         return [decode_entry(document) for document in found]
 
     async def untold(self, limit: int) -> list[Entry]:
-        """Flagged entries of which the marketplace has not been told, the oldest first."""
-        found = await self._entries.find({"flag.untold": True}, sort=[("at", 1), ("seq", 1)], limit=limit)
-        return [decode_entry(document) for document in found]
+        """Flagged entries of which the marketplace has not been told, the oldest first.
+
+        The sort must be that of the index, or MongoDB reads all entries there are.
+        """
+        found = await self._entries.find(UNTOLD, sort=OLDEST_FIRST, limit=limit)
+        return sorted(map(decode_entry, found), key=lambda entry: (entry.at, entry.seq))
 
     async def tell(self, entry: Entry, event: OutboxEvent | None, dispute: DisputeId | None = None) -> bool:
         """Write what the marketplace is told of a flagged entry, and that it was.
