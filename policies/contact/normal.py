@@ -47,8 +47,8 @@ def _fold(char: str) -> str:
     if char in _SPECIAL:
         return _SPECIAL[char]
     point = ord(char)
-    for first, size, letter in ((0x1F150, 26, "a"), (0x1F170, 26, "a"), (0x1F1E6, 26, "a")):
-        if first <= point < first + size:  # negative circled, negative squared, regional indicators
+    for first, size, letter in ((0x249C, 26, "a"), (0x1F110, 26, "a"), (0x1F150, 26, "a"), (0x1F170, 26, "a"), (0x1F1E6, 26, "a")):
+        if first <= point < first + size:  # in brackets, negative circled, negative squared, regional indicators
             return chr(ord(letter) + point - first)
     if 0xAC00 <= point <= 0xD7A3:
         return char  # Korean syllables are read whole.
@@ -123,20 +123,24 @@ def normalise(original: str) -> Normal:
     text = "".join(pieces)
     if len(text) == len(pieces) and "" not in pieces:
         plain = _unmask(text)
-        return Normal(original, plain, None, plain is not text, _OTHER.search(text) is not None)
+        styled = plain is not text or _STYLED.search(original) is not None
+        return Normal(original, plain, None, styled, _OTHER.search(text) is not None)
     starts = [offset for offset, piece in enumerate(pieces) for _ in piece]
     hidden = any(
         not piece and 0 < offset < len(pieces) - 1 and _hides(original[offset]) and original[offset - 1].isalnum()
         for offset, piece in enumerate(pieces)
     )
     plain = _unmask(text)
-    return Normal(original, plain, starts, hidden or plain is not text, _OTHER.search(text) is not None)
+    hidden = hidden or plain is not text or _STYLED.search(original) is not None
+    return Normal(original, plain, starts, hidden, _OTHER.search(text) is not None)
 
 
 def _hides(char: str) -> bool:
     return unicodedata.category(char) == "Cf" and char not in "\u200d\ufe0f"
 
 
+_STYLED: Final = re.compile("[\u249c-\u24e9\u1d00-\u1d22\U0001d400-\U0001d6a3\U0001f110-\U0001f189]{3}")
+"""Letters of styles that no keyboard has, one after the other."""
 _MIXED: Final = re.compile(r"[^\W_]+")
 _LATIN: Final = re.compile(r"[a-z]")
 _OTHER: Final = re.compile(r"[\u0370-\u058f]")
