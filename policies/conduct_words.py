@@ -121,6 +121,8 @@ def badly_said(normal: Normal) -> list[Said]:
         found += _read(plain, plain)
     if _stretches(text):
         found += _unstretched(text)
+    if text.count(" ") * 5 > len(text) * 2:
+        found += _closed_up(text)
     return _apart(found, text) if found else []
 
 
@@ -148,15 +150,22 @@ def _stretches(text: str) -> bool:
 def _unstretched(text: str) -> Iterator[Said]:
     """What a text says with its stretched letters written once."""
     places: list[int] = []
-    letters: list[str] = []
     end = 0
     for match in _STRETCH.finditer(text):
-        letters += text[end : match.start() + 1]
         places += range(end, match.start() + 1)
         end = match.end()
-    letters += text[end:]
-    places += range(end, len(text))
-    plain = "".join(letters)
+    return _without([*places, *range(end, len(text))], text)
+
+
+def _closed_up(text: str) -> Iterator[Said]:
+    """What a text says that puts a space between its letters, and several between its words."""
+    letters = [place for place, char in enumerate(text) if char != " " or text[place - 1 : place] == " "]
+    return _without(letters, text)
+
+
+def _without(places: Sequence[int], text: str) -> Iterator[Said]:
+    """What a text says with only the characters of some places."""
+    plain = "".join([text[place] for place in places])
     for said in _read(plain, plain):
         yield Said(said.manner, places[said.start], places[said.end - 1] + 1)
 

@@ -38,7 +38,7 @@ OTHER_NUMBER: Final = re.compile(
     r"(?:order|tracking|track|parcel|shipment|invoice|imei|serial|ticket|reference|ref|pedido|rastreo|rastreio|"
     r"bestellung|bestellnummer|sendung|sendungsnummer|commande|colis|suivi|ordine|spedizione|заказ\w{0,3}|трек|"
     r"siparis|sipariş|kargo|zamowienie|zamówieni\w|przesylka|przesyłka|pesanan|resi|don hang|đơn hàng|طلب|订单|运单|"
-    r"快递)[\s:#.\u2116nor°º号单-]{0,8}$",
+    r"快递)(?:\s?(?:number|num|no|nr|id|code|n))?[\s:#.°º号单\u2116-]{0,8}$",
     re.IGNORECASE,
 )
 """What stands before a number of something else."""

@@ -89,6 +89,7 @@ def test_secrets_are_masked(text: str, kind: SecretKind, masked: str | None) -> 
         "card 4242 4242 4242 4241 is not one",
         "order 2025550188",
         "order no. 4242424242424242",
+        "Order number: 4242424242424242",
         "tracking: 4242424242424242",
         "номер заказа 4242424242424242",
         "id-4242424242424242",
