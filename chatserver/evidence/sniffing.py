@@ -28,6 +28,9 @@ _ARCHIVE_BYTES: Final = 46
 _ZIP_VERSION: Final = 63
 _ZIP_METHOD: Final = 99
 _ZIP_NAME: Final = 4096
+_WEBM: Final = re.compile(rb"\x42\x82.{1,8}?webm", re.DOTALL)
+"""The type of document in an EBML header (RFC 8794, 11.2.6)."""
+_EBML_BYTES: Final = 128
 _PNG_END: Final = b"\x00\x00\x00\x00IEND\xaeB`\x82"
 _EQUAL_SIGNATURES: Final = {
     MediaType.MP4: frozenset({"video/mp4", "video/x-m4v", "application/mp4", "audio/mp4"}),
@@ -51,6 +54,8 @@ def require_type(path: Path, announced: MediaType) -> None:
         _require_text(path, head)
     elif announced.value not in _types(head) and not _types(head) & _EQUAL_SIGNATURES.get(announced, frozenset()):
         raise NotTaken("wrong_type", f"The file is not of the type {announced}.")
+    if announced is MediaType.WEBM and not _WEBM.search(head, 0, _EBML_BYTES):
+        raise NotTaken("wrong_type", f"The file is not of the type {announced}.")  # Matroska has the same signature
     if announced is not MediaType.TEXT and _MARKUP.search(head):
         raise NotTaken("active_content", "The file begins with markup that a browser could run.")
     if _PDF_HEADER in head[1:1024] or (announced is not MediaType.PDF and head.startswith(_PDF_HEADER)):

@@ -213,6 +213,10 @@ def test_no_type_passes_for_another(tmp_path: Path, announced: MediaType) -> Non
             assert rejected(tmp_path, content, announced) in ("wrong_type", "unreadable")
 
 
+def test_matroska_does_not_pass_for_webm(tmp_path: Path) -> None:
+    assert rejected(tmp_path, files.video("matroska", "libvpx"), MediaType.WEBM) == "wrong_type"
+
+
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 HTML = b"<!DOCTYPE html><html><script>alert(1)</script></html>"
 
