@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from uuid import uuid4
 
+from chatserver.client.frames import Notice, noticed
 from chatserver.client.web import Web
 from policies.errors import BadRequest, ChatError, Refused, Unavailable
 from policies.evidence import EXTENSIONS, MediaType
@@ -35,11 +36,13 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class Attached:
     """Evidence that was added. ``state`` is ``sealed``, or ``quarantined`` while the server's virus scanner has not
-    looked at it; ``seq`` of its entry, None until it is sealed."""
+    looked at it; ``seq`` of its entry, None until it is sealed. ``notice``: its name, its caption or a code in it breaks
+    a rule of the platform, and what became of that."""
 
     id: str
     state: str
     seq: int | None
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ async def attach(web: Web, room: str, attachment: Attachment, progress: Progress
                     sending = _Sending(web, store, attachment, said["size"], progress)
                     await _upload(web, client, sending, evidence, await _signed_anew(web, client, evidence))
                 continue
-            return Attached(evidence, str(told["state"]), told.get("seq"))
+            return Attached(evidence, str(told["state"]), told.get("seq"), noticed(told))
 
 
 async def _upload(web: Web, client: Any, sending: "_Sending", evidence: str, upload: Mapping[str, Any]) -> None:

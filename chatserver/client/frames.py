@@ -5,6 +5,7 @@ author's role and the words of a flag are plain strings; frames of unknown type 
 """
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
@@ -210,6 +211,14 @@ def command(model: type[F], **fields: object) -> F:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         raise BadRequest(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def noticed(answer: Mapping[str, Any]) -> Notice | None:
+    """What an answer over HTTP says of a text in the request, if it says anything that this version can read."""
+    try:
+        return Notice.model_validate(answer.get("notice"))
+    except ValidationError:
+        return None
 
 
 def encode(frame: Frame) -> bytes:

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
 
-from chatserver.client import ChatClient, Room, Sent
+from chatserver.client import ChatClient, Notice, Room, Sent
 from chatserver.client.attaching import media_type_of
 from chatserver.protocol import Dispute
 from chatserver.terminal.text import clean, local_time
@@ -132,7 +132,7 @@ class CaseCommands:
         if command is None:
             return None
         sent = await command(words)
-        notice = () if sent.notice is None else (f"#{sent.seq}: {clean(sent.notice.message)}",)
+        notice = tuple(f"#{sent.seq}: {line}" for line in _told(sent.notice))
         if sent.room != self._room.id:
             return (f"stored as #{sent.seq} of {clean(sent.room)}", *notice)
         self.written = sent.seq
@@ -157,7 +157,7 @@ class CaseCommands:
         opened = await self._client.open_dispute(
             order, reason, _required(words, usage), resolution.value, amount=amount
         )
-        return (f"dispute opened; its room is {clean(opened.room)}",)
+        return (f"dispute opened; its room is {clean(opened.room)}", *_told(opened.notice))
 
     async def _attach(self, words: Words) -> tuple[str, ...]:
         file, kind, caption = _attachment(words)
@@ -168,7 +168,7 @@ class CaseCommands:
         if attached.seq is None:
             return (f"evidence {attached.id} waits for the virus scanner",)
         self.written = attached.seq
-        return (f"evidence {attached.id} is #{attached.seq}",)
+        return (f"evidence {attached.id} is #{attached.seq}", *_told(attached.notice))
 
     async def _rule_on_message(self, name: str, words: Words) -> tuple[str, ...]:
         usage = "/release N [REASON]" if name == "release" else "/redact N REASON"
@@ -292,6 +292,11 @@ class CaseCommands:
         for action in self._room.available_actions:
             due = "" if action.due_at is None else f" by {local_time(action.due_at, self._zone)}"
             yield f"you {'have to' if action.mandatory else 'may'} {clean(action.action)}{due}"
+
+
+def _told(notice: Notice | None) -> tuple[str, ...]:
+    """What became of a text that breaks a rule."""
+    return () if notice is None else (clean(notice.message),)
 
 
 def _chosen(word: str, usage: str) -> Resolution:

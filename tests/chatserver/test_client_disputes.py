@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from chatserver import protocol
-from chatserver.client import Noted, Sent
+from chatserver.client import Noted, Notice, Sent
 from chatserver.client.opening import post_dispute
 from chatserver.client.web import Web as Api
 from policies.errors import BadRequest, ChatError, Conflict, Refused
@@ -242,6 +242,14 @@ async def test_a_dispute_is_opened_with_the_users_token_and_the_key() -> None:
     assert (request.method, request.url.path) == ("POST", "/chat/v1/disputes")
     assert (request.headers["authorization"], request.headers["idempotency-key"]) == ("bearer token-1", "key-1")
     assert orjson.loads(request.content) == {"order_id": "1042"}
+
+
+async def test_what_became_of_a_description_is_told() -> None:
+    notice = {"mark": "masked", "message": "A part of this is hidden."}
+    async with Web((201, DISPUTE | {"notice": notice})).running() as web:
+        assert (await web.open()).notice == Notice.model_validate(notice)
+    async with Web((201, DISPUTE | {"notice": "of a newer server"})).running() as web:
+        assert (await web.open()).notice is None
 
 
 async def test_opening_is_tried_again_under_the_same_key_until_it_is_answered() -> None:
