@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class Attached:
     """Evidence that was added. ``state`` is ``sealed``, or ``quarantined`` while the server's virus scanner has not
-    looked at it; ``seq`` of its entry, None until it is sealed. ``notice``: its name, its caption or a code in it breaks
+    looked at it; ``seq`` of its entry, None until it is sealed. ``notice``: its name, caption or a code in it breaks
     a rule of the platform, and what became of that."""
 
     id: str
