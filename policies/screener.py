@@ -15,6 +15,7 @@ from policies.conduct import Concern, ConductRules, Misconduct, Said, conduct
 from policies.contact import Action, Category, Finding, OrderContext
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.order import OrderFacts
+from policies.payloads import leads_to
 from policies.screening import Screening
 from policies.secrets import MASK, Secret, SecretKind, SecretRules, find_secrets, mask
 from policies.vocabulary import OrderCategory, Visibility
@@ -104,14 +105,9 @@ class Screener:
             all_found.add(found)
         hidden = False
         for code in codes:
-            verdict = self._detector.check(code, (), order)
-            found = self._found("code", verdict.findings, verdict.action, ())
-            # There is no text that the places could be places in.
-            found.causes = [replace(cause, start=0, end=0) for cause in found.causes]
+            found = self._read_code(code, order)
             all_found.add(found)
-            hidden = hidden or verdict.action is Action.WITHHOLD
-        if hidden:
-            all_found.mark(Mark.WITHHELD)
+            hidden = hidden or found.comes_to(Mark.WITHHELD)
         return all_found.screening(Visibility.WITHHELD if hidden else Visibility.ALL, texts, shown)
 
     def _read(self, name: str, text: str, order: OrderContext, now: datetime) -> "tuple[_Found, str]":
@@ -128,6 +124,19 @@ class Screener:
         if masked or hidden:
             found.mark(Mark.MASKED)
         return found, covered(mask(text, masked, kinds), hidden)
+
+    def _read_code(self, code: str, order: OrderContext) -> "_Found":
+        """What was found in a code. There is no text that the places of it could be places in."""
+        verdict = self._detector.check(code, (), order)
+        category = leads_to(code)
+        sure = () if category is None else (Finding(category, 0, 0, _SURE, "code.form"),)
+        found = self._found("code", (*verdict.findings, *sure), verdict.action, ())
+        found.causes = list(dict.fromkeys(replace(cause, start=0, end=0) for cause in found.causes))
+        rules = self._detector.rules
+        hides = any(rules.thresholds(each.category).withhold <= _SURE for each in sure) and not rules.shadow
+        if hides or verdict.action is Action.WITHHOLD:
+            found.mark(Mark.WITHHELD)
+        return found
 
     def _read_filename(self, announced: str, shown: str, order: OrderContext, now: datetime) -> "tuple[_Found, str]":
         """The same for the name of a file, which is masked as a whole but for its extension, or not at all: pictures of
@@ -180,6 +189,8 @@ class Screener:
         return found
 
 
+_SURE: Final = 0.97
+"""Of what the form of a code says."""
 _ADDRESSES: Final = frozenset({Category.PHONE, Category.EMAIL, Category.URL, Category.CRYPTO})
 _ORDER_OF_MARKS: Final = tuple(Mark)
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
@@ -195,6 +206,10 @@ class _Found:
     def mark(self, mark: Mark) -> None:
         """It comes to at least this."""
         self._mark = max(self._mark, mark, key=_ORDER_OF_MARKS.index)
+
+    def comes_to(self, mark: Mark) -> bool:
+        """Whether it comes to at least this."""
+        return _ORDER_OF_MARKS.index(self._mark) >= _ORDER_OF_MARKS.index(mark)
 
     def add(self, other: "_Found") -> None:
         self.causes += other.causes

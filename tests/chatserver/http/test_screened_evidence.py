@@ -113,6 +113,11 @@ async def test_evidence_that_staff_release_is_given_out_with_all_that_was_said_o
     assert (seen["caption"], seen["filename"]) == (OUTSIDE, "code.png")
 
 
+@pytest.mark.parametrize("payload", ["SMSTO:015112345678:hi", "wxp://f2f0abc", "https://t.me/annshop"])
+async def test_codes_that_call_write_or_pay_are_withheld(order_room: Room, payload: str) -> None:
+    assert (await added(order_room, await coded(order_room, payload))).hidden
+
+
 @pytest.mark.parametrize("payload", ["4006381333931", "00340434161094015902", "1Z999AA10123456784", "A lamp, 2 pcs"])
 async def test_codes_of_goods_and_parcels_are_shown(dispute_room: Room, payload: str) -> None:
     evidence = await coded(dispute_room, payload)
