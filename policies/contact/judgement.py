@@ -15,6 +15,11 @@ _FROM: Final = re.compile(r"'?(?:dan|tan|den|ten|da|ta|de|te|a|e|ya|ye)\b")
 """Turkish endings that say by which way."""
 _QUESTION: Final = re.compile(r"[?？؟]")
 _WORDS: Final = re.compile(r"\w+")
+_SERVICE: Final = re.compile(
+    r"app|mess|chat|aplic|aplik|прил|мессен|чат|прог|додат|застос|komun|uygul|program|ứng|软件|聊|アフリ"
+    r"|チャット|앱|어플|메신저|톡|تطبيق|برنام|اب|ऐ|एप|网|net|rete|reseau|red |rede"
+)
+"""A hint that says that it is about some service, not a thing."""
 _REPORTED: Final = 0.4
 """Words are never surer than this in a message that reports somebody else's attempt."""
 _BESIDE: Final = 6
@@ -62,7 +67,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append(_noun(cues, hit, near, damp, question=question))
         contact = mask & Cue.OWN or (mask & Cue.NOUN and end - start > 2 and words < 5)
         if contact and near & (Cue.SCAN | Cue.PROFILE):
-            score = 0.58 + added(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PRODUCT | Cue.PAST, -0.35))) - damp
+            score = 0.58 + added(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PAST, -0.35))) - damp
             found.append((*_stretched(cues, hit, int(Cue.LOOK)), Category.INVITE, score, "invite.placed"))
         if mask & Cue.MARKET:
             found.append(_market(cues, hit, near, damp))
@@ -80,7 +85,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             category = Category.PAYMENT if paying else Category.INVITE
             found.append((*_stretched(cues, hit, int(Cue.PAY | Cue.TALK)), category, score, "payment.elsewhere"))
         if mask & Cue.QR:
-            score = 0.28 + added(
+            score = 0.33 + added(
                 near, ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15))
             )
             category = Category.PAYMENT if near & Cue.PAY and not near & Cue.REACH else Category.INVITE
@@ -98,7 +103,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             score = 0.58 + added(near, ((Cue.REACH, 0.1), (CHANNELS, 0.1), (Cue.LOOK, 0.05), (Cue.GAME, -0.3))) - damp
             found.append((start, end, Category.INVITE, score, "invite.same_name"))
         if mask & Cue.HINT:
-            score = 0.44 + added(
+            score = (0.44 if _SERVICE.search(cues.text, start, end) else 0.34) + added(
                 near,
                 (
                     (Cue.REACH, 0.25),
@@ -109,7 +114,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
                     (Cue.MINE, 0.12),
                 ),
             )
-            score += (0.12 if words <= 5 else 0.0) - (0.35 if near & Cue.PRODUCT else 0.0) - damp
+            score += (0.12 if words <= 5 else 0.0) - (0.35 if near & (Cue.PRODUCT | Cue.GAME) else 0.0) - damp
             found.append((start, end, Category.INVITE, min(score, 0.8), "invite.hint"))
     found.extend(names_in(cues, damp=lowered))
     if lowered:
@@ -236,7 +241,7 @@ def _market(cues: Cues, hit: Hit, near: int, damp: float) -> Weighed:
     )
     worth = ((Cue.PAY, 0.17), (Cue.CHEAP, 0.2), (Cue.TALK, 0.1), (Cue.REACH | Cue.LOOK, 0.1), (Cue.OFFPAY, 0.3))
     score = 0.12 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + added(near, worth)
-    score -= (0.3 if near & Cue.PRODUCT else 0.0) + (0.3 if near & Cue.PAST else 0.0)
+    score -= (0.3 if near & Cue.PRODUCT and not beside else 0.0) + (0.3 if near & Cue.PAST else 0.0)
     return *_stretched(cues, hit, int(Cue.MINE | Cue.PAY)), Category.PAYMENT, min(score - damp, 0.8), "payment.market"
 
 

@@ -47,7 +47,13 @@ def _fold(char: str) -> str:
     if char in _SPECIAL:
         return _SPECIAL[char]
     point = ord(char)
-    for first, size, letter in ((0x249C, 26, "a"), (0x1F110, 26, "a"), (0x1F150, 26, "a"), (0x1F170, 26, "a"), (0x1F1E6, 26, "a")):
+    for first, size, letter in (
+        (0x249C, 26, "a"),
+        (0x1F110, 26, "a"),
+        (0x1F150, 26, "a"),
+        (0x1F170, 26, "a"),
+        (0x1F1E6, 26, "a"),
+    ):
         if first <= point < first + size:  # in brackets, negative circled, negative squared, regional indicators
             return chr(ord(letter) + point - first)
     if 0xAC00 <= point <= 0xD7A3:
