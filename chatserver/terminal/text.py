@@ -90,15 +90,16 @@ def _content(entry: Entry) -> list[str]:
         return ["(erased)"]
     if entry.withheld and not entry.body:
         return ["(withheld)"]
-    # Where nobody else sees it, it is shown as it was written.
-    lines = clean_lines((entry.whole or {}).get("text", entry.text) if entry.withheld else entry.text)
-    reply_to = entry.body.get("reply_to")
+    body = _body(entry)
+    text = body.get("text")
+    lines = clean_lines(text if isinstance(text, str) else "")
+    reply_to = body.get("reply_to")
     if isinstance(reply_to, int):
         lines[0] = f"(to #{reply_to}) {lines[0]}"
     if entry.kind in list(EntryKind) and entry.kind != EntryKind.MESSAGE:
-        lines = _told(EntryKind(entry.kind), entry.body)
+        lines = _told(EntryKind(entry.kind), body)
     elif entry.kind != EntryKind.MESSAGE:  # of a newer server
-        facts = {name: value for name, value in entry.body.items() if name not in ("text", "reply_to")}
+        facts = {name: value for name, value in body.items() if name not in ("text", "reply_to")}
         told = clean(orjson.dumps(facts).decode()) if facts else ""
         lines[0] = " ".join(part for part in (f"[{clean(entry.kind)}]", lines[0], told) if part)
     if entry.withheld:
@@ -108,6 +109,13 @@ def _content(entry: Entry) -> list[str]:
     elif entry.kind == EntryKind.MESSAGE and MASKED in entry.body:
         lines[0] = f"(parts are hidden) {lines[0]}"
     return lines
+
+
+def _body(entry: Entry) -> Mapping[str, Any]:
+    """What is shown of an entry: as it was written, where everybody sees that, or nobody else sees anything of it."""
+    if entry.whole is None or not (entry.released or entry.withheld):
+        return entry.body
+    return {name: value for name, value in entry.body.items() if name != MASKED} | entry.whole
 
 
 def _known_to_staff(entry: Entry) -> list[str]:

@@ -135,6 +135,10 @@ def test_reminders_and_masked_notes_are_told_in_words() -> None:
     assert shown(entry(kind="proposal.made", body=note)).endswith(
         f": [Offer: replacement] \u2022\u2022\n{CONTINUATION}Parts hidden of: note"
     )
+    whole = {"note": "it left\n\x1b[2Jtoday"}
+    assert shown(entry(kind="proposal.made", body=note, whole=whole, released=True)).endswith(
+        f": (released) [Offer: replacement] it left\n{CONTINUATION}[U+001B][2Jtoday"
+    )
     ruling = {"seq": 3, "reason": "an order number", "side": "buyer", "counts": True}
     assert shown(entry(kind="message.released", body=ruling)).partition("12 seller Bob: ")[2].splitlines() == [
         "[Message released by support] an order number",
