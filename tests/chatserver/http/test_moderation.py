@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from chatserver.transcript.reading import read_case_file
+from chatserver.transcript.verification import verify_case_file
 from policies.entry import Author, Draft, Entry
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.verdicts import REASON_CHARS
@@ -206,6 +208,27 @@ async def test_slow_mode_is_said_once(backstage: Backstage, agent: Caller) -> No
     assert facts.slow_mode_s == 3600
     await agent.put(path, {"every_s": 0})
     assert [each.body["every_s"] for each in backstage.announced] == [3600, 0]
+
+
+async def test_the_case_file_of_a_dispute_with_rulings_can_be_checked(
+    backstage: Backstage, agent: Caller, buyer: Caller, seller: Caller
+) -> None:
+    dispute = await opened(buyer, backstage)
+    room = RoomId(dispute["room"])
+    released, hidden = await flagged(backstage, room=room), await flagged(backstage, Mark.WARNED, room=room)
+    await rule(agent, "release", released)
+    await rule(agent, "redact", hidden)
+    for caller in (buyer, seller, agent):
+        response = await caller.get(f"/v1/rooms/{room}/transcript", format="json")
+        kinds = [each["kind"] for each in response.json()["entries"]]
+        assert kinds[-3:] == ["message.released", "dispute.attended", "message.redacted"]
+        verdict = verify_case_file(read_case_file(response.content))
+        assert verdict.findings == ()
+        # Whether a message that is not here said anything, the file cannot tell.
+        replayed = any("the state of the dispute is what its entries add up to" in line for line in verdict.holds)
+        assert replayed == (caller is not buyer)
+        for form in ("html", "pdf"):
+            assert (await caller.get(f"/v1/rooms/{room}/transcript", format=form)).status_code == 200
 
 
 async def test_case_files_show_what_is_shown(backstage: Backstage, agent: Caller, buyer: Caller) -> None:
