@@ -15,6 +15,10 @@ dispute stands (``room.dispute``, ``room.available_actions``), and ``room.case``
     await room.case.propose("partial_refund", amount=1500)
     await room.attach("parcel.jpg", kind="photo", caption="as it came")
 
+A text that breaks a rule of the platform is stored all the same; what became of it is in ``notice`` of the answer, for
+its author. Staff find why in ``entry.flag`` and decide with ``room.release`` and ``room.redact``; an entry that was
+changed so comes with ``client.events()`` as ``Changed``.
+
 It needs ``websockets`` and ``pydantic`` (and ``httpx`` to open a dispute or to add evidence), and nothing of the
 server but its wire vocabulary.
 """

@@ -141,7 +141,7 @@ def test_reminders_and_masked_notes_are_told_in_words() -> None:
     )
     ruling = {"seq": 3, "reason": "an order number", "side": "buyer", "counts": True}
     assert shown(entry(kind="message.released", body=ruling)).partition("12 seller Bob: ")[2].splitlines() == [
-        "[Message released by support] an order number",
+        "[Released by support] an order number",
         f"{CONTINUATION}About: entry 3",
         f"{CONTINUATION}Of: buyer",
         f"{CONTINUATION}Counts as said from now on: yes",
