@@ -63,7 +63,7 @@ def strike(at: datetime, flag: Flag) -> Strike | None:
 
     None where only secrets were found: who gives away their own harms themselves and breaks no rule.
     """
-    if all(cause.kind is CauseKind.SECRET for cause in flag.causes):
+    if flag.causes and all(cause.kind is CauseKind.SECRET for cause in flag.causes):
         return None
     return Strike(at, flag.mark, flag.state is FlagState.RELEASED)
 

@@ -86,6 +86,7 @@ def test_a_flag_is_a_strike_unless_it_is_only_about_secrets() -> None:
     assert strike(NOW, flag(CauseKind.CONTACT)) == Strike(NOW, Mark.WITHHELD)
     assert strike(NOW, flag(CauseKind.SECRET, CauseKind.CONDUCT)) == Strike(NOW, Mark.WITHHELD)
     assert strike(NOW, flag(CauseKind.SECRET)) is None
+    assert strike(NOW, flag()) == Strike(NOW, Mark.WITHHELD)
     assert strike(NOW, flag(CauseKind.CONTACT, state=FlagState.RELEASED)) == Strike(NOW, Mark.WITHHELD, True)
     assert strike(NOW, flag(CauseKind.CONTACT, state=FlagState.CONFIRMED)) == Strike(NOW, Mark.WITHHELD, False)
 
