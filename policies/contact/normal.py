@@ -47,15 +47,9 @@ def _fold(char: str) -> str:
     if char in _SPECIAL:
         return _SPECIAL[char]
     point = ord(char)
-    for first, size, letter in (
-        (0x249C, 26, "a"),
-        (0x1F110, 26, "a"),
-        (0x1F150, 26, "a"),
-        (0x1F170, 26, "a"),
-        (0x1F1E6, 26, "a"),
-    ):
-        if first <= point < first + size:  # in brackets, negative circled, negative squared, regional indicators
-            return chr(ord(letter) + point - first)
+    for first in (0x249C, 0x1F110, 0x1F150, 0x1F170, 0x1F1E6):
+        if first <= point < first + 26:  # in brackets, negative circled, negative squared, regional indicators
+            return chr(ord("a") + point - first)
     if 0xAC00 <= point <= 0xD7A3:
         return char  # Korean syllables are read whole.
     if 0xE0020 <= point <= 0xE007E:  # tags: invisible ASCII

@@ -79,9 +79,10 @@ def replaced(view: View, parts: Iterable[tuple[int, int, str]]) -> View:
     done = 0
     for start, end, other in parts:
         _copy(view.text, done, start, text, places)
-        for char in other:
-            text.append(char)
-            places.append(start)
+        # Spread over the part, so that whatever is found in it leads back to all of it.
+        last = max(1, len(other) - 1)
+        text.append(other)
+        places.extend(start + (end - 1 - start) * number // last for number in range(len(other)))
         done = end
     _copy(view.text, done, len(view.text), text, places)
     return view.derived("".join(text), places)
