@@ -234,6 +234,10 @@ EXAMPLES: Final[dict[type[protocol.Frame], dict[str, Any]]] = {
         "entry_id": _ENTRY["id"],
         "at": _AT,
         "duplicate": False,
+        "notice": {
+            "mark": "masked",
+            "message": "A part of this is hidden from the other side: it looks like a telephone number.",
+        },
     },
     protocol.Pong: {"type": "pong", "id": "c-6", "t": 1769851800250, "server_time": _AT},
     protocol.EntryFrame: {"type": "entry", "room": _ROOM, "entry": _ENTRY},

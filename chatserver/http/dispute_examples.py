@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 from chatserver.frame_examples import EXAMPLES
-from chatserver.protocol import DisputeNow
+from chatserver.protocol import Ack, DisputeNow
 from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, Refused, TooLarge
 
 _FRAME: Final = EXAMPLES[DisputeNow]
 DISPUTE: Final[dict[str, Any]] = {**_FRAME["dispute"], "available_actions": _FRAME["available_actions"]}
+OPENED: Final[dict[str, Any]] = {**DISPUTE, "notice": EXAMPLES[Ack]["notice"]}
 WHOLE_DISPUTE: Final[dict[str, Any]] = {
     **DISPUTE,
     "evidence_completeness": {

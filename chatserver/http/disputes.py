@@ -166,7 +166,7 @@ def router(services: Services) -> APIRouter:
         status_code=HTTPStatus.CREATED,
         response_model=OpenedDispute,
         responses={
-            201: examples.shown(examples.DISPUTE, "It was opened."),
+            201: examples.shown(examples.OPENED, "It was opened."),
             200: examples.shown(
                 examples.DISPUTE, "The same `Idempotency-Key` opened it before; as it is now.", model=OpenedDispute
             ),
