@@ -245,6 +245,15 @@ async def test_where_an_account_is_sold_its_password_is_shown(site: Site, guarde
     assert "4111 1111" not in texts[1]
 
 
+async def test_what_the_shop_says_of_an_order_later_counts_in_its_room(
+    site: Site, guarded: Pair, order: Order, seller: Peer
+) -> None:
+    assert (await seller.say(order.room, "password: hunter2"))["notice"]["mark"] == "masked"
+    await asyncio.to_thread(site.put_order, guarded[0], order, category="account")
+    await seller.expect("entry", kind="order.updated")
+    assert "notice" not in await seller.say(order.room, "password: hunter3")
+
+
 async def test_staff_are_never_screened(order: Order, buyer: Peer, seller: Peer, agent: Peer) -> None:
     for seq, text in enumerate((OUTSIDE, "password: hunter2", "You are an idiot."), 1):
         assert "notice" not in await agent.say(order.room, text)
