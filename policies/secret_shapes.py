@@ -44,7 +44,7 @@ OTHER_NUMBER: Final = re.compile(
 """What stands before a number of something else."""
 
 PASSWORD: Final = re.compile(
-    r"(?:\b(?P<short>pass|pw|clave)|\b(?:passwords?|passwort|kennwort|passwd|passcode|passphrase|pwd|psw|contraseña|"
+    r"(?:(?<![\w•])(?P<short>pass|pw|clave)|(?<![\w•])(?:passwords?|passwort|kennwort|passwd|passcode|passphrase|pwd|psw|contraseña|"
     r"contrasena|contraseñas|senhas?|mot de passe|mdp|password|parola d.accesso|parola|hasł[oa]|haslo|şifre(?:si|m)?|"
     r"sifre(?:si|m)?|parola(?:s[iı]|m)?|kata sandi|sandi|mật khẩu|mat khau|mk)|парол[ья]|كلمة\s?(?:ال)?(?:سر|مرور)|"
     r"كلمة المرور|الباسورد|باسورد|密码|密碼|口令|पासवर्ड)"
@@ -69,7 +69,8 @@ HARD_TO_GUESS: Final = re.compile(rf"{MIXED.pattern}|[a-z][A-Z]")
 NOT_THE_NEXT: Final = re.compile(r"(?:https?://|www\.)|\d{1,2}[:/.]\d{2}|\W*$|\d{1,3}\W*$", re.IGNORECASE)
 """A link, a time, a small number: what follows the word in talk about passwords."""
 FIELD_END: Final = re.compile(
-    r"[ \t]*(?:$|[\n|/;,]|(?:e-?mail|mail|login|user|username|code|2fa|pin|id|and|y|e|und|et|и)\b)", re.IGNORECASE
+    r"[ \t]*(?:$|[\n|/;,]|(?:e-?mail|mail|login|user|username|code|2fa|pin|id|and|y|e|und|et|и)(?![\w•]))",
+    re.IGNORECASE,
 )
 TALK: Final = frozenset(
     (
@@ -84,13 +85,14 @@ TALK: Final = frozenset(
 """What follows the word when there is only talk of passwords."""
 
 TOKEN: Final = re.compile(
-    r"(?<![\w-])(?:eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|(?:sk|rk)_(?:live|test)_\w{16,}|whsec_[\w+/=-]{16,}|"
+    r"(?<![\w•-])(?:eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?|(?:sk|rk)_(?:live|test)_\w{16,}|whsec_[\w+/=-]{16,}|"
     r"gh[pousr]_\w{30,}|github_pat_\w{40,}|glpat-[\w-]{20,}|xox[abeoprs]-[\w-]{10,}|xapp-[\w-]{20,}|"
     r"(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{35}|ya29\.[\w-]{20,}|GOCSPX-[\w-]{20,}|sk-[\w-]{20,}|npm_\w{36}|pypi-[\w-]{50,}|"
     r"SG\.[\w-]{16,}\.[\w-]{16,}|shp(?:at|ca|pa|ss)_\w{32}|hf_\w{30,}|dop_v1_\w{40,}|dck_[\w-]{20,}|"
     r"\d{8,10}:AA[\w-]{32,}|[MNO][\w-]{23,27}\.[\w-]{6}\.[\w-]{27,})(?![\w-])"
     r"|(?:discord(?:app)?\.com/api/webhooks|hooks\.slack\.com/services)/[\w/-]{20,}"
-    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----(?:[^-]+(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?)?"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----(?:[^-]+(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?)?",
+    re.ASCII,
 )
 SEED: Final = re.compile(
     r"(?:seed|recovery|mnemonic|backup|secret)(?: (?:phrase|words|seed))+[^\w\n•]{1,5}(?:is |are )?"
@@ -98,8 +100,9 @@ SEED: Final = re.compile(
     re.IGNORECASE,
 )
 _CODE_NAME: Final = (
-    r"(?:\b(?:otp|2fa|tan|one[- ]time[- ](?:code|password|pin|passcode)|(?:verification|security|login|sign[- ]in|auth|"
-    r"authentication|authenticator|confirmation|guard|backup|2fa|whatsapp|telegram|google|sms) (?:code|pin)|"
+    r"(?:(?<![\w•])(?:otp|2fa|tan|one[- ]time[- ](?:code|password|pin|passcode)|"
+    r"(?:verification|security|login|sign[- ]in|auth|authentication|authenticator|confirmation|guard|backup|"
+    r"2fa|whatsapp|telegram|google|sms) (?:code|pin)|"
     r"cvv2?|cvc2?|c[óo]digo (?:de )?(?:verifica(?:ci[óo]n|[çc][ãa]o)|seguridad|seguran[çc]a|acceso|acesso|sms|"
     r"confirmaci[óo]n)|(?:best[äa]tigungs|sicherheits|verifizierungs|freischalt|einmal)code|"
     r"code de (?:v[ée]rification|s[ée]curit[ée]|confirmation)|codice (?:di )?(?:verifica|sicurezza|accesso|conferma)|"
@@ -108,14 +111,17 @@ _CODE_NAME: Final = (
     r"|код (?:подтверждения|из смс|безопасности|авторизации)|رمز (?:التحقق|التأكيد|الامان|الأمان)|كود التحقق"
     r"|验证码|驗證碼|校验码|ओटीपी)"
 )
-_DIGIT_CODE: Final = r"(?<![\d•-])(?:[A-Z]{1,2}-)?(?:\d{3}[ -]\d{3}|\d{3,10})(?![\d•]|-\d)"
+_DIGIT_CODE: Final = r"(?<![\d•-])(?<!•[ .-])(?:[A-Z]{1,2}-)?(?:\d{3}[ -]\d{3}|\d{3,10})(?![\d•]|-\d)"
 _IS: Final = r"(?:is|are|es|é|è|e|ist|est|это|to|adalah|la|là|hai|هو|是|为|為)"
 CODE: Final = re.compile(
-    rf"(?P<name>{_CODE_NAME})(?:[^\w•\n]{{0,4}}|[^\d•\n.!?]{{0,24}}?(?:{_IS}|:)[^\w•\n]{{0,3}})(?P<secret>{_DIGIT_CODE})"
-    rf"|(?P<before>{_DIGIT_CODE})(?:\s{{1,2}}{_IS}\s|\s?[是为])[^\d\n•.!?]{{0,32}}?{_CODE_NAME}"
-    r"|\bguard code\W{1,3}(?P<guard>(?=[A-Z]{0,4}\d)[A-Z0-9]{5}\b)",
+    rf"(?P<name>{_CODE_NAME})(?:[^\w•\n]{{0,4}}|[^\d•\n.!?]{{0,24}}?(?:{_IS}|:)[^\w•\n]{{0,3}})(?P<secret>{_DIGIT_CODE})",
     re.IGNORECASE,
 )
+CODE_BEFORE: Final = re.compile(
+    rf"(?P<secret>{_DIGIT_CODE})(?=(?:\s{{1,2}}{_IS}\s|\s?[是为])[^\d\n•.!?]{{0,32}}?{_CODE_NAME})", re.IGNORECASE
+)
+GUARD_CODE: Final = re.compile(r"\bguard code\W{1,3}(?P<secret>(?=[A-Z]{0,4}\d)[A-Z0-9]{5})\b", re.IGNORECASE)
+"""Of five letters and digits, as Steam has them."""
 OF_A_CARD: Final = re.compile(r"cv[vc]|se[cg]ur|sicher|sicurezza|bezpiecz|g[üu]venlik|keamanan|безоп", re.IGNORECASE)
 """Names of codes that may have three digits."""
 

@@ -17,8 +17,10 @@ from policies.part import Part
 from policies.secret_shapes import (
     BRANDS,
     CODE,
+    CODE_BEFORE,
     DIGITS,
     FIELD_END,
+    GUARD_CODE,
     HARD_TO_GUESS,
     HINTS,
     LONGEST_CARD,
@@ -118,14 +120,30 @@ def mask(text: str, secrets: Sequence[Secret], kinds: frozenset[SecretKind] = fr
 
 
 def _apart(found: Sequence[Secret]) -> tuple[Secret, ...]:
-    """In order; of one that begins within another, what goes beyond it."""
+    """In order; of one that begins within another, what goes beyond it. A card is never a part of something else, since
+    it is masked where a password may be shown."""
+    cards = [secret for secret in found if secret.kind is SecretKind.CARD]
+    others = [part for secret in found if secret.kind is not SecretKind.CARD for part in _beside(secret, cards)]
     kept: list[Secret] = []
     end = 0
-    for secret in sorted(found, key=lambda secret: (secret.start, -secret.end)):
+    for secret in sorted([*cards, *others], key=lambda secret: (secret.start, -secret.end)):
         if secret.end > end:
             kept.append(Secret(secret.kind, max(secret.start, end), secret.end))
             end = secret.end
     return tuple(kept)
+
+
+def _beside(secret: Secret, cards: Sequence[Secret]) -> Iterator[Secret]:
+    """What of a secret lies before, between and after cards."""
+    start = secret.start
+    for card in cards:
+        if card.end <= start or card.start >= secret.end:
+            continue
+        if card.start > start:
+            yield Secret(secret.kind, start, card.start)
+        start = card.end
+    if start < secret.end:
+        yield Secret(secret.kind, start, secret.end)
 
 
 def _cards(text: str) -> Iterator[Secret]:
@@ -144,7 +162,7 @@ def _cards(text: str) -> Iterator[Secret]:
 def _card(text: str, groups: Sequence[tuple[int, int]], first: int) -> int | None:
     """The last of the groups of digits that make up the longest number of a card beginning with the first of them."""
     start = groups[first][0]
-    if start and (text[start - 1].isalnum() or text[start - 1] in "-_"):
+    if start and (text[start - 1].isalnum() or text[start - 1] in "-_" or MASK in text[max(0, start - 2) : start]):
         return None
     ends: list[tuple[int, int, str]] = []
     digits = ""
@@ -192,10 +210,14 @@ def _is_password(text: str, match: re.Match[str]) -> bool:
 
 def _codes(text: str) -> Iterator[Secret]:
     for match in CODE.finditer(text):
-        group = match.lastgroup or "secret"
-        digits = sum(char.isdecimal() for char in match[group])
-        if group == "secret" and digits == SHORTEST_CODE and not OF_A_CARD.search(match["name"]):
-            continue
-        if group == "before" and digits == SHORTEST_CODE:
-            continue
-        yield Secret(SecretKind.CODE, *match.span(group))
+        if _digits(match) > SHORTEST_CODE or OF_A_CARD.search(match["name"]):
+            yield Secret(SecretKind.CODE, *match.span("secret"))
+    for match in CODE_BEFORE.finditer(text):
+        if _digits(match) > SHORTEST_CODE:
+            yield Secret(SecretKind.CODE, *match.span("secret"))
+    for match in GUARD_CODE.finditer(text):
+        yield Secret(SecretKind.CODE, *match.span("secret"))
+
+
+def _digits(match: re.Match[str]) -> int:
+    return sum(char.isdecimal() for char in match["secret"])

@@ -181,6 +181,14 @@ class TestEvaluate:
         assert "0 missed of 1, 0 false alarms of" in shown
         assert '<tr class="false"><th>false alarm</th>' in shown
 
+    def test_the_rules_of_a_policy_file_are_measured(self, run: Run, tmp_path: Path) -> None:
+        write(tmp_path / "attempts.jsonl", {**ATTEMPT, "label": True})
+        policy = tmp_path / "policy.toml"
+        for rules, recall in (("shadow = true", "1.000"), ("default = {warn = 1, withhold = 1}", "0.000")):
+            policy.write_text(f"[contact]\n{rules}\n")
+            evaluated = run("policy", "evaluate", str(tmp_path), "--policy", str(policy))
+            assert evaluated.out[1].split()[2] == recall
+
     def test_a_line_without_label_is_named(self, run: Run, tmp_path: Path) -> None:
         write(tmp_path / "attempts.jsonl", ATTEMPT)
         evaluated = run("policy", "evaluate", str(tmp_path))

@@ -158,6 +158,26 @@ def test_what_was_sold_is_handed_over() -> None:
     assert SecretRules().kinds(hand_over=False) == frozenset(SecretKind)
 
 
+def test_a_card_within_a_password_is_still_a_card() -> None:
+    kinds = SecretRules().kinds(hand_over=True)
+    for text, shown in (
+        ("password: abc,4242 4242 4242 4242", "password: abc,•••• •••• •••• 4242"),
+        ("password: abc,4242424242424242,def", "password: abc,••••••••••••4242,def"),
+    ):
+        assert mask(text, find_secrets(text), kinds) == shown
+        assert "a" not in mask(text, find_secrets(text)).removeprefix("password")
+
+
+def test_a_secret_within_another_is_not_told_twice() -> None:
+    assert [secret.kind for secret in find_secrets("password: otp:482913")] == [SecretKind.PASSWORD]
+
+
+def test_digits_beside_what_was_masked_make_no_new_card() -> None:
+    text = "4242424242424244242 424242424242"
+    masked = mask(text, find_secrets(text))
+    assert mask(masked, find_secrets(masked)) == masked
+
+
 def test_secrets_do_not_overlap() -> None:
     secrets = find_secrets("password: 4242424242424242")
     assert len(secrets) == 1
