@@ -171,7 +171,9 @@ def _card(text: str, groups: Sequence[tuple[int, int]], first: int) -> int | Non
         if len(digits) > LONGEST_CARD:
             break
         end = groups[place][1]
-        if len(digits) >= SHORTEST_CARD and not (text[end : end + 1].isalnum() or text[end : end + 1] in ("-", "_")):
+        if len(digits) >= SHORTEST_CARD and not (
+            text[end : end + 1].isalnum() or text[end : end + 1] in ("-", "_", MASK)
+        ):
             ends.append((place, len(digits), digits))
     for place, size, written in reversed(ends):
         number = written if written.isascii() else "".join(str(int(digit)) for digit in written)
