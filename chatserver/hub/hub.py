@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from random import Random
@@ -321,7 +321,7 @@ class Hub:
         """So it does of slow mode."""
         body = publication.body()
         if body.get("notice") == slow_mode.NOTICE:
-            live.facts = replace(live.facts, slow_mode_s=body["every_s"])
+            live.slowed = body["every_s"]
 
     # Rooms
 

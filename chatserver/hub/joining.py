@@ -155,8 +155,8 @@ def _joined(
         "more": page.more or left_out > 0,
         "cursors": {user: {"delivered": at.delivered, "read": at.read} for user, at in cursors.items()},
     }
-    if live.facts.slow_mode_s:
-        answer["slow_mode_s"] = live.facts.slow_mode_s
+    if live.slow_mode_s:
+        answer["slow_mode_s"] = live.slow_mode_s
     return answer
 
 

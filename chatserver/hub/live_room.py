@@ -86,6 +86,7 @@ class LiveRoom:
         "partition",
         "roster",
         "senders",
+        "slowed",
         "staff_log",
     )
 
@@ -107,10 +108,17 @@ class LiveRoom:
         """From the first message on that a party sends by this process."""
         self.order: OrderContext | None = None
         """What screening knows of the order; there once ``senders`` is complete."""
+        self.slowed: int | None = None
+        """The slow mode that the stream has told of last; it knows better than facts that were read at some time."""
 
     @property
     def id(self) -> RoomId:
         return self.facts.id
+
+    @property
+    def slow_mode_s(self) -> int:
+        """How many seconds a party has to wait between two messages."""
+        return self.facts.slow_mode_s if self.slowed is None else self.slowed
 
     def deliver(self, run: list[Publication]) -> int:
         """Give members what the feed handed out. Returns the number of deliveries."""

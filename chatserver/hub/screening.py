@@ -110,9 +110,9 @@ def _noted(found: Screening | None, senders: Senders, user: str, command_id: str
 
 def _require_patience(live: LiveRoom, senders: Senders, user: str, command_id: str, now: datetime) -> None:
     """In slow mode a party waits between two messages; to send the same one again is no other message."""
-    every = timedelta(seconds=live.facts.slow_mode_s)
+    every = timedelta(seconds=live.slow_mode_s)
     last = senders.last(user, command_id) if every else None
     if last is not None and (wait := last + every - now) > timedelta():
         milliseconds = -(-wait // timedelta(milliseconds=1))
-        details = {"slow_mode_s": live.facts.slow_mode_s}
+        details = {"slow_mode_s": live.slow_mode_s}
         raise RateLimited("This room is in slow mode: please wait.", details=details, retry_after_ms=milliseconds)

@@ -112,7 +112,7 @@ class Writing:
     async def refused(self, text: str, command: str, author: Author = BUYER) -> int | None:
         with pytest.raises(RateLimited) as refused:
             await self.send(text, command, author)
-        assert refused.value.details == {"slow_mode_s": self.live.facts.slow_mode_s}
+        assert refused.value.details == {"slow_mode_s": self.live.slow_mode_s}
         return refused.value.retry_after_ms
 
 
@@ -137,3 +137,13 @@ async def test_what_was_written_before_and_elsewhere_counts(shop: Shop, facts: R
     assert await Writing(shop, facts, 60).refused("Anything new", "one") == 50_000
     await Writing(shop, facts, 10).send("Anything new", "one")
     await Writing(shop, facts, 0).send("Anything new", "one")
+
+
+async def test_what_the_stream_has_told_holds_whatever_was_read_before(shop: Shop, facts: RoomFacts) -> None:
+    writing = Writing(shop, facts, 0)
+    await writing.send("The first about the lamp", "one")
+    writing.live.slowed = 60
+    writing.live.facts = facts  # of a join that read them before
+    assert await writing.refused("The second about it", "two") == 60_000
+    writing.live.slowed = 0
+    await writing.send("The second about it", "two")

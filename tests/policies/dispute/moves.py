@@ -12,8 +12,20 @@ from policies.dispute.rulings import FITTING, RULED
 from policies.dispute.state import Dispute
 from policies.entry import Author
 from policies.errors import ChatError
+from policies.flag import FlagState
 from policies.room import SYSTEM
-from policies.vocabulary import PARTIES, EvidenceKind, OrderEventType, Outcome, Resolution, Role, Seq
+from policies.verdicts import Target
+from policies.vocabulary import (
+    PARTIES,
+    EntryKind,
+    EvidenceKind,
+    OrderEventType,
+    Outcome,
+    Resolution,
+    Role,
+    Seq,
+    Visibility,
+)
 from tests.policies.dispute.story import AGENT, AUDITOR, BUYER, PAID, SECOND, SELLER, SENIOR
 
 PEOPLE: Final = (BUYER, SELLER, AGENT, SECOND, SENIOR, AUDITOR)
@@ -178,6 +190,22 @@ def _wild_ruling(dice: Random) -> Fields:
     }
 
 
+def _wild_verdict(dice: Random) -> Fields:
+    """On an entry that could be one of this dispute's, as far as its rules can know."""
+    target = Target(
+        _wild_seq(dice),
+        dice.choice((EntryKind.MESSAGE, EntryKind.MESSAGE, EntryKind.PROPOSAL_MADE)),
+        dice.choice(PEOPLE),
+        dice.choice(tuple(Visibility)),
+        dice.choice((None, None, *Visibility)),
+        dice.choice((None, *FlagState)),
+        masked=not dice.randint(0, 3),
+        speaks=bool(dice.randint(0, 3)),
+        erased=not dice.randint(0, 9),
+    )
+    return {"seq": target.seq, "reason": _wild_reason(dice), "target": dice.choice((target, target, target, None))}
+
+
 _WILD: Final[Mapping[type[Any], Callable[[Random], Fields]]] = {
     ask.SendMessage: lambda dice: {"text": dice.choice(_TEXTS), "reply_to": dice.choice((None, _wild_seq(dice)))},
     ask.AddEvidence: lambda dice: {"evidence": dice.choice(("", "e1")), "kind": dice.choice(tuple(EvidenceKind))},
@@ -202,6 +230,8 @@ _WILD: Final[Mapping[type[Any], Callable[[Random], Fields]]] = {
     ask.RequestEvidence: lambda dice: {"of": dice.choice(tuple(Role)), "what": _wild_reason(dice)},
     ask.Recommend: _wild_ruling,
     ask.Decide: _wild_ruling,
+    ask.ReleaseMessage: _wild_verdict,
+    ask.RedactMessage: _wild_verdict,
     ask.Tick: lambda _: {},
 }
 
@@ -220,11 +250,14 @@ RULES_OF_REFUSALS: Final = frozenset(
         "charged_back",
         "decided",
         "ended",
+        "erased",
         "escalate_from",
         "frozen",
         "losing_party",
         "new_evidence_required",
         "no_decision",
+        "not_a_message",
+        "not_a_partys",
         "not_awaiting_fulfillment",
         "not_claimed",
         "not_escalated",

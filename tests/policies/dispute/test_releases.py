@@ -20,7 +20,7 @@ from policies.verdicts import Target
 from policies.vocabulary import EntryKind, EvidenceKind, Role, Status, Visibility
 from tests.policies.dispute.story import AGENT, AUDITOR, BUYER, MS, SELLER, H, Story
 
-WITHHOLDING = Screening(Flag(Mark.WITHHELD, 90, ()), Visibility.WITHHELD, reminds=False)
+WITHHOLDING = Screening(Flag(Mark.WITHHELD, 90, ()), Visibility.WITHHELD)
 
 
 def withheld(story: Story, author: Author, text: str = "Call me") -> Target:
