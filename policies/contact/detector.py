@@ -24,7 +24,7 @@ _LONG_TOKEN: Final = re.compile(r"[A-Za-z0-9]{25}|[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-
 _GLUE: Final = re.compile(
     r"@|gmail|hotmail|yahoo|outlook|mail|icloud|www|\.(?:com|net|org|ru|gg)|\b(?:com|gg|dot|punto|ponto|punkt|point|arroba|slash)\b|точка|собака"
 )
-_GLUED_END: Final = re.compile(r"\b(?:com|net|org|ru|gg|me|shop|info|io)(?:/\S*)?$")
+_GLUED_END: Final = re.compile(r"\b(?:com|net|org|ru|gg|me|shop|info|io|ly|gl|ee|cc|xyz|tv|co|gd|site|store)(?:/\S*)?$")
 _PARTS: Final = re.compile(
     r"\b(?:part|rest|ends|last|first|second|parte|resto|rest|teil|partie|suite|часть|конец|final)\b|后面|前面|剩下"
 )
@@ -212,6 +212,9 @@ class Detector:
                 spans = [(*said.place(a, b), Category.EMAIL, s) for a, b, s, _ in spelled.said_emails(said.text, hosts)]
                 spans += [(a, b, Category.EMAIL, s) for a, b, s, _ in addresses.emails(candidate, hosts)]
                 if last:
+                    spans += [
+                        (a, b, Category.URL, s) for a, b, s, _ in addresses.links(candidate, hosts, cased=candidate)
+                    ]
                     spans += [
                         (*said.place(a, b), Category.URL, s) for a, b, s, _ in spelled.said_links(said.text, hosts)
                     ]

@@ -52,7 +52,10 @@ _NAME: Final = re.compile(
     )
     + r")(?![a-z0-9])"
 )
-_SIGNED: Final = re.compile(r"[0-9$@!|+€](?:(?<=[a-z].)[a-z0-9]|(?<![+€])(?<!\w.)[a-z]{3}|(?<=[a-z]\d)(?!\S))")
+_SIGNED: Final = re.compile(
+    r"[0-9$@!|+€¥\\](?:(?<=[a-zа-я].)[a-zа-я0-9]|(?<![+€])(?<!\w.)[a-z]{3}|(?<=[a-zа-я]\d)(?!\S))"
+    r"|/\\/\\"
+)
 """A sign within a word, before it or after it. What it begins with is what is rare: so it is sought quickly."""
 _SIGNS: Final = "0123456789$@!|+€¥\\"
 _APART: Final = re.compile(r"(?<![^\W_])[^\W\d_](?:[\W_]{1,3}[^\W_](?![^\W_])){2}")

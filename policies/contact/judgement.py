@@ -20,6 +20,7 @@ _SERVICE: Final = re.compile(
     r"|チャット|앱|어플|메신저|톡|تطبيق|برنام|اب|ऐ|एप|网|net|rete|reseau|red |rede"
 )
 """A hint that says that it is about some service, not a thing."""
+_SHORT_MESSAGE: Final = 16
 _REPORTED: Final = 0.4
 """Words are never surer than this in a message that reports somebody else's attempt."""
 _BESIDE: Final = 6
@@ -46,7 +47,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
         if mask & CHANNELS:
             found.append(_channel(cues, hit, near, damp, words, question=question, disguised=disguised))
         if mask & PAYMENTS:
-            found.append(_payment(cues, hit, near, damp, words, disguised=disguised))
+            found.append(_payment(cues, hit, near, damp, words, question=question, disguised=disguised))
         if mask & Cue.OFFPAY:
             score = 0.6 + added(near, ((Cue.CHEAP, 0.12), (Cue.PAY, 0.06), (PAYMENTS, 0.1), (Cue.OUTSIDE, 0.1))) - damp
             score -= 0.25 if near & Cue.PAST else 0.0
@@ -126,7 +127,10 @@ def _told_of_another(cues: Cues, start: int) -> bool:
     """Whether the sentence begins with somebody else: the seller, he."""
     sentence = cues.sentence(start)
     return any(
-        mask & Cue.THIRD and last <= start and cues.sentence(first) == sentence
+        mask & Cue.THIRD
+        and last <= start
+        and cues.sentence(first) == sentence
+        and not any(a < first and last <= b for a, b, _ in cues.around(first, last, 12))
         for first, last, mask in cues.around(start, start, 50)
     )
 
@@ -204,7 +208,7 @@ def _tied(cues: Cues, start: int, end: int) -> bool:
     return via and bool(cues.near(start, end, 25) & Cue.TALK)
 
 
-def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disguised: bool) -> Weighed:
+def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, question: bool, disguised: bool) -> Weighed:
     start, _, mask = hit
     score = 0.3 if mask & Cue.PAY_NAME else 0.08
     worth = (
@@ -226,6 +230,10 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, disgui
         score -= 0.1 if near & (Cue.CHEAP | Cue.OUTSIDE | Cue.OFFPAY) else 0.25
     if words <= 2 and mask & Cue.PAY_NAME:
         score += 0.1
+    if not near & Cue.CHEAP and cues.everywhere & Cue.CHEAP and words < _SHORT_MESSAGE:
+        score += 0.18
+    if mask & Cue.PAY_NAME_SHORT and words <= 4 and question and not near & (Cue.PRODUCT | Cue.PAST):
+        score += 0.3
     stretched = _stretched(cues, hit, int(Cue.PAY))
     return *stretched, Category.PAYMENT, min(score - damp, 0.9), "payment.named"
 

@@ -114,6 +114,7 @@ _ARABIC: Final = re.compile(r"[\u0600-\u06ff]")
 _ARABIC_PREFIXES: Final = frozenset("والبلعفك")
 
 _PORTUGUESE: Final = re.compile(r"\b(?:voce|vc|comigo|meu|minha|seu|teu|pra|eu|chama|fala|nao|bora|la)\b")
+_REFUSING: Final = int(Cue.NO | Cue.NO_AFTER | Cue.REPORT | Cue.PRODUCT | Cue.PAST)
 _VERBS: Final = int(Cue.REACH | Cue.TALK | Cue.PAY)
 Hit = tuple[int, int, int]
 """Start, end and cues (a mask) of an entry that was found."""
@@ -348,6 +349,8 @@ class Cues:
         for first, last, kinds in window:
             if not kinds & Cue.NO or last > start or self.sentence(first) != sentence or self.clause(first) != clause:
                 continue
+            if any(a <= first and last <= b and b - a > last - first and not mask & _REFUSING for a, b, mask in window):
+                continue  # "no fees" refuses nothing
             # Portuguese "no" means "on the".
             if self.text[first:last] != "no" or not (
                 _PORTUGUESE.search(self.text) or any(end == first - 1 and mask & _VERBS for _, end, mask in window)

@@ -18,7 +18,7 @@ _BRIDGE: Final = re.compile(
 )
 _HANDLE: Final = re.compile(r"(?:@|\$(?=[^\W\d]))?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
 _TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?(?:#|hashtag|raute|almohadilla)\s?\d{4,5}(?!\d)")
-_CODE: Final = re.compile(
+CODE: Final = re.compile(
     r"(?<!\w)(?:v|vx|wx|q|qq|tg|dc|ig|fb|wa|wp|sc|дс|тг|вк)\s?[:=]\s?([a-z][\w.\-]{2,20}[\d_.][\w.\-]{0,20}\w|@[a-z][\w.]{3,30})"
 )
 """A channel in one or two letters, a sign, a name: ``v:owl_77``."""
@@ -68,7 +68,7 @@ def names_in(cues: Cues, damp: float) -> list[Weighed]:
             score += 0.15 if alone else 0.0
             found.append((name[0], name[1], Category.HANDLE, score, "handle.on_channel"))
     found += _mailboxes(cues, damp)
-    for match in islice(_CODE.finditer(cues.text), MOST_ANCHORS):
+    for match in islice(CODE.finditer(cues.text), MOST_ANCHORS):
         score = 0.62 - damp - (0.35 if cues.near(*match.span()) & (Cue.GAME | Cue.PRODUCT) else 0.0)
         found.append((*match.span(1), Category.HANDLE, score, "handle.code"))
     for pattern, base in ((_TAG, 0.4), (_MENTION, 0.26)):

@@ -40,6 +40,8 @@ _DRAWN_LIKE: Final = str.maketrans("гядлφσλθπδωσξψцшщжфю", "
 """Letters that only stand for Latin ones in a word that is otherwise Latin."""
 _CYRILLIC: Final = re.compile(r"[бгджзийлпфцчшщъыьэюяєї]")
 """Cyrillic letters that are drawn like no Latin one."""
+_SHORT: Final = 4
+"""Letters of a word of which one tells the alphabet."""
 _AS_CYRILLIC: Final = str.maketrans("abcehikmnoptuyxgr", "авсенікмпортиухгг")
 
 
@@ -156,7 +158,8 @@ def _unmask(text: str) -> str:
         word = match.group()
         if not (_LATIN.search(word) and _OTHER.search(word)):
             return word
-        if len(_CYRILLIC.findall(word)) > 1:
+        own = len(_CYRILLIC.findall(word))
+        if own > 1 or (own and len(word) < _SHORT):
             return word.translate(_AS_CYRILLIC)
         return word.translate(_LOOKALIKES).translate(_DRAWN_LIKE)
 

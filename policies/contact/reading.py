@@ -7,6 +7,7 @@ from typing import Final
 from policies.contact import addresses, ciphers, disguises, judgement, phones, spelled
 from policies.contact.digits import NumberWords
 from policies.contact.lexicon import ADDRESSED, CHANNELS, PAYMENTS, Cue, Cues, Words
+from policies.contact.names import CODE
 from policies.contact.normal import normalise
 from policies.contact.views import View, backwards, closed_up, spaced_out
 from policies.contact.vocabulary import Category, OrderContext
@@ -32,7 +33,11 @@ Raw = tuple[int, int, Category, float, str]
 
 def has_address(text: str, chars: Set[str]) -> bool:
     """Whether a text of these characters has the signs of an address as it is written."""
-    return not chars.isdisjoint("@/#") or ("." in chars and _DOTTED.search(text) is not None)
+    return (
+        not chars.isdisjoint("@/#")
+        or (":" in chars and CODE.search(text) is not None)
+        or ("." in chars and _DOTTED.search(text) is not None)
+    )
 
 
 def _delivered(found: Raw) -> Raw:
@@ -73,7 +78,7 @@ class Reading:
                 raw.append((*view.span(start, end), Category.EMAIL, score, rule))
             for start, end, score, rule in addresses.links(view.text, self._hosts, cased=cased):
                 raw.append((*view.span(start, end), Category.URL, score, rule))
-        if not (raw or words or runs or "@" in view.text or "#" in view.text):
+        if not (raw or words or runs or "@" in view.text or "#" in view.text or CODE.search(view.text)):
             return raw
         cues = self._words.find(view.text)
         if self._sold_account and cues.everywhere & (Cue.REF | Cue.PRODUCT):

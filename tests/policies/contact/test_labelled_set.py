@@ -28,13 +28,13 @@ def test_no_kind_of_attempt_is_blind_spot() -> None:
     attempts = rows("attempts.jsonl")
     kinds = Counter(row["evasion"] for row in attempts)
     found = Counter(row["evasion"] for row in attempts if confidence(row) >= 0.5)
-    assert not [kind for kind, count in kinds.items() if found[kind] < 0.65 * count]
+    assert not [kind for kind, count in kinds.items() if count >= 5 and found[kind] < 0.65 * count]
 
 
 def test_what_only_looks_like_an_attempt_passes() -> None:
     negatives = rows("hard_negatives.jsonl")
     flagged = [row["text"] for row in negatives if confidence(row) >= 0.5]
-    assert len(flagged) <= 0.02 * len(negatives), flagged
+    assert len(flagged) <= 0.01 * len(negatives), flagged
     assert not [row["text"] for row in negatives if confidence(row) >= 0.85]
 
 

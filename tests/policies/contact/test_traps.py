@@ -39,6 +39,18 @@ def confidence(text: str, *context: str, order: OrderContext | None = None) -> f
         "we lost 13-16 and 2-3",
         "https://shop.example/orders/2025550188",
         "12,500 gold for 12.50 eur",
+        "from 20241101 until 20241122 zero updates",
+        "asp.net build fails",
+        "lo compré ayer.es raro",
+        "paguei ontem.com certeza",
+        "the same thing is cheaper on ebay",
+        "i saw the picture on facebook",
+        "green phone case instead of blue",
+        "the qr code on the box is torn",
+        "заказ 0674512098 не выдан",
+        "주문번호 01047298316 확인 부탁",
+        "直取引はしません、禁止です",
+        "version base64 of the key does not open",
     ],
 )
 def test_honest_messages_pass(text: str) -> None:
@@ -72,6 +84,26 @@ def test_honest_messages_pass(text: str) -> None:
         ("ѕkуре me", Category.INVITE),
         ("i n s t a g r a m: o w l 7 7", Category.HANDLE),
         ("transfer na kartu? скинь на карту 4276 1600 1234 5674", Category.PAYMENT),
+        ("восемь девятьсот двенадцать триста сорок пять шестьдесят семь ноль один, звони", Category.PHONE),
+        ("ruf an null eins sieben zwo fünfundvierzig achtundsechzig null drei", Category.PHONE),
+        ("번호 공일공 이삼사오 육칠팔구 연락 주세요", Category.PHONE),
+        ("电话 一三九 八七六五 四三二一", Category.PHONE),
+        ("카톡으로 연락 주세요", Category.INVITE),
+        ("пиши в тeлeгpaм", Category.INVITE),
+        ("find me on ᴛᴇʟᴇɢʀᴀᴍ", Category.INVITE),
+        ("пиши в т3л3гу", Category.INVITE),
+        ("my sn4p is on all day, add", Category.INVITE),
+        ("v:owl_7731", Category.HANDLE),
+        ("owl77 is the name and it's a hotmail", Category.EMAIL),
+        ("kirill.owl собака яндекс точка ру", Category.EMAIL),
+        ("owl apenstaartje gmail punt com", Category.EMAIL),
+        ("owl77ATgmailDOTcom", Category.EMAIL),
+        ("buy it on my ebay, cheaper there", Category.PAYMENT),
+        ("my number is written in the second picture", Category.INVITE),
+        ("rot13: gryrtenz bjy_genqrf", Category.INVITE),
+        ("take away the stars: wh*at*s*ap*p me", Category.INVITE),
+        ("morse -.... .---- --... ..... ..... ..... ----- .---- ....- ...--", Category.PHONE),
+        ("remove the x: x617x555x0143x", Category.PHONE),
     ],
 )
 def test_attempts_are_found(text: str, category: Category) -> None:
@@ -105,6 +137,24 @@ def test_split_channel_and_name() -> None:
     assert confidence("owl_77") < 0.5
     assert confidence("1234", "add me on discord") < 0.5
     assert confidence("thanks", "add me on discord") < 0.5
+
+
+def test_split_name_of_channel() -> None:
+    assert confidence("app me", "whats") >= 0.5
+    assert confidence("信", "微") >= 0.5
+    assert confidence("p", *"whatsap") >= 0.5
+    assert confidence("app crashes", "whats the status", "the") < 0.5
+
+
+def test_parts_in_sentences() -> None:
+    assert confidence("and the last bit is 0143", "first three are 617", "then 555") >= 0.5
+    assert confidence("i paid 0143 coins", "i had 617 of them", "then 555 were gone") < 0.5
+
+
+def test_name_after_bare_channel() -> None:
+    assert confidence("nightowl", "telegram") >= 0.5
+    assert confidence("owl.trade", "my gmail") >= 0.5
+    assert confidence("nightowl", "hello") < 0.5
 
 
 def test_prices_and_times_do_not_join() -> None:
