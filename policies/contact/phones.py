@@ -80,15 +80,6 @@ def internationally_valid(digits: str) -> bool:
         return False
 
 
-def luhn(digits: str) -> bool:
-    """Whether the last digit checks the others (ISO/IEC 7812-1, annex B)."""
-    total = 0
-    for place, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if place % 2 else 1)
-        total += value - 9 if value > 9 else value
-    return total % 10 == 0
-
-
 def weigh(text: str, run: Run, cues: Cues, known: Collection[str], styled: bool) -> tuple[float, str, int, int]:
     """How likely a run is a telephone number.
 

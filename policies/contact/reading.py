@@ -4,6 +4,7 @@ import re
 from collections.abc import Set
 from typing import Final
 
+from policies.checksum import luhn
 from policies.contact import addresses, ciphers, disguises, judgement, phones, spelled
 from policies.contact.digits import NumberWords
 from policies.contact.lexicon import ADDRESSED, CHANNELS, PAYMENTS, Cue, Cues, Words
@@ -108,7 +109,7 @@ class Reading:
         if near & (Cue.NO | Cue.REPORT | Cue.PAST):
             return []
         if near & (Cue.OFFPAY | Cue.PAY_NAME) and len(digits) >= 8:
-            sure = 0.2 if phones.luhn(digits) and len(digits) >= 15 else 0.0
+            sure = 0.2 if luhn(digits) and len(digits) >= 15 else 0.0
             paying = 0.15 if near & Cue.PAY else 0.0
             return [(*view.span(start, end), Category.PAYMENT, 0.45 + sure + paying, "payment.account")]
         return []
@@ -172,11 +173,16 @@ class Reading:
         for start, end, plain in ciphers.decoded(self._original, announced=bool(mask & Cue.ENCODED)):
             raw += [(start, end, *rest) for rest in self._said_in(plain)]
         if mask & Cue.ENCODED and not raw:
-            for plain in ciphers.guessed(view.text):
-                if (plain.isdigit() and 9 <= len(plain) <= 15) or any(
-                    len(name) > _SHORTEST_GUESS for name in self._names_in(plain) - self._names_in(view.text)
-                ):
-                    raw += [(*view.span(0, len(view.text)), *rest) for rest in self._said_in(plain)]
+            raw += self._guessed(view)
+        return raw
+
+    def _guessed(self, view: View) -> list[Raw]:
+        raw: list[Raw] = []
+        named = self._names_in(view.text[: ciphers.LONGEST])
+        for plain in ciphers.guessed(view.text):
+            new = self._names_in(plain) - named
+            if (plain.isdigit() and 9 <= len(plain) <= 15) or any(len(name) > _SHORTEST_GUESS for name in new):
+                raw += [(*view.span(0, len(view.text)), *rest) for rest in self._said_in(plain)]
         return raw
 
     def _said_in(self, plain: str) -> list[tuple[Category, float, str]]:
