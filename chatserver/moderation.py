@@ -20,7 +20,7 @@ from policies.room import RoomFacts, dispute_of
 from policies.verdicts import SHOWN, STATES, Effect, Target, Verdict, announcement, judge, same_verdict, target_of
 from policies.vocabulary import CommandId, RoomKind, Seq
 from storage.audit import Audit, AuditRecord
-from storage.chain import link
+from storage.chain import KEY_SEPARATOR, link
 from storage.client import Session
 from storage.errors import AppendLost
 from storage.room_log import RoomLog, Ruling
@@ -75,9 +75,12 @@ class Moderation:
             if not same_verdict(verdict, seq, reason, first):
                 raise Conflict("This command id was used for something else.", details={"seq": first.seq})
             return Ruled(first, duplicate=True)
+        key = _key(author, verdict, command_id)
         recorded = False
         for _ in range(ATTEMPTS):
             read = await self.log.read(facts.id, seq)
+            if read is not None and read.flag is not None and await self.log.was_ruled(read, key):
+                return Ruled(None, duplicate=True)
             target = None if read is None else target_of(read)
             effect = judge(verdict, target, author.role, reason)
             if effect is Effect.NOTHING or read is None or target is None:
@@ -103,7 +106,8 @@ class Moderation:
     ) -> Ruled | None:
         """Do what a verdict means, unless somebody else was faster: None."""
         if effect is Effect.FLAG:
-            ruling = Ruling(None, STATES[verdict], author.id, instant(self.clock.now()))
+            key = _key(author, verdict, command_id)
+            ruling = Ruling(None, STATES[verdict], author.id, instant(self.clock.now()), key)
             return Ruled(None) if await self.log.rule(read, ruling) else None
         if facts.kind is RoomKind.DISPUTE and (dispute := dispute_of(facts)) is not None:
             kind = ReleaseMessage if verdict is Verdict.RELEASE else RedactMessage
@@ -148,3 +152,8 @@ class Moderation:
         action = f"entry.{verdict.value}"
         now = self.clock.now()
         await self.audit.record(AuditRecord(now, author.id, author.role, action, dispute_of(facts), facts.id, details))
+
+
+def _key(author: Author, verdict: Verdict, command_id: CommandId) -> str:
+    """What tells a ruling that has no entry of its own from others."""
+    return KEY_SEPARATOR.join((author.id, verdict.value, command_id))

@@ -19,6 +19,8 @@ from storage.errors import HeadMoved
 
 SCAN_PAGE: Final = 500
 """Entries that a scan holds in memory at once."""
+RULINGS_KEPT: Final = 20
+"""Idempotency keys of the latest rulings on an entry that are kept."""
 HEADS_MAX: Final = 1000
 """Rooms of one ``heads`` query."""
 
@@ -29,12 +31,13 @@ _ERASED: Final = {"$set": {"body": {}, "author.name": ""}, "$unset": {"salt": ""
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What staff have said of an entry: how it is shown from now on (None: as before), and the state of its flag, if it
-    has one."""
+    has one. ``command`` is the idempotency key of a ruling that has no entry of its own."""
 
     shown: Visibility | None
     state: FlagState
     by: UserId
     at: datetime
+    command: str | None = None
 
 
 class RoomLog:
@@ -225,9 +228,17 @@ class RoomLog:
         if read.flag is not None:
             flag = {"flag.state": ruling.state.value, "flag.decided_by": ruling.by, "flag.decided_at": ruling.at}
             update["$set"] = {**update.get("$set", {}), **flag}
+            if ruling.command is not None:
+                newest = {"$each": [ruling.command], "$slice": -RULINGS_KEPT}
+                update["$push"] = {"flag.commands": newest}
             if ruling.state is FlagState.RELEASED:  # the marketplace need not be told of a false alarm
                 update["$unset"] = {"flag.untold": ""}
         return await self._entries.update_one(query, update, session=session) == 1
+
+    async def was_ruled(self, entry: Entry, command: str) -> bool:
+        """Whether a ruling without an entry of its own was made under this idempotency key."""
+        key = entry_key(entry.room, entry.author.id, entry.command_id)
+        return await self._entries.find_one({"_id": key, "flag.commands": command}, projection={"_id": 1}) is not None
 
     # Erasing
 

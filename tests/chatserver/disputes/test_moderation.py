@@ -175,6 +175,16 @@ async def test_the_same_command_again_is_the_first_answer(shop: Shop, staff: Sta
             await staff.says(verdict, about, reason=reason, command="once")
 
 
+async def test_a_quiet_ruling_sent_again_is_not_made_again(shop: Shop, staff: Staff, room: RoomId) -> None:
+    """To redact what is hidden confirms its flag; sent again after somebody has released it, it must not hide it."""
+    entry = await written(shop, room)
+    assert await staff.says(REDACT, entry, command="once") == Ruled(None)
+    await staff.says(RELEASE, entry, by=SENIOR)
+    assert await staff.says(REDACT, entry, command="once") == Ruled(None, duplicate=True)
+    assert not (await now(shop, entry)).hidden
+    assert (await staff.says(REDACT, entry, by=SENIOR, command="once")).entry is not None  # somebody else's id
+
+
 async def test_who_may_and_what_can_be_ruled_on(shop: Shop, staff: Staff, room: RoomId) -> None:
     entry = await written(shop, room)
     with pytest.raises(Forbidden):
