@@ -5,6 +5,7 @@ it are worth. The sums are plain so that staff can be told which cues made the d
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from policies.contact.lexicon import CHANNELS, PAYMENTS, Cue, Cues, Hit
@@ -20,6 +21,7 @@ _SERVICE: Final = re.compile(
     r"|チャット|앱|어플|메신저|톡|تطبيق|برنام|اب|ऐ|एप|网|net|rete|reseau|red |rede"
 )
 """A hint that says that it is about some service, not a thing."""
+_FACTS: Final = int(Cue.PAST | Cue.PRODUCT | Cue.REF | Cue.NO | Cue.HERE | Cue.REPORT)
 _SHORT_MESSAGE: Final = 16
 _REPORTED: Final = 0.4
 """Words are never surer than this in a message that reports somebody else's attempt."""
@@ -230,6 +232,8 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score -= 0.1 if near & (Cue.CHEAP | Cue.OUTSIDE | Cue.OFFPAY) else 0.25
     if words <= 2 and mask & Cue.PAY_NAME:
         score += 0.1
+    if words <= 5 and mask & Cue.PAY_NAME and not near & _FACTS:
+        score += 0.14 if near & (Cue.TALK | Cue.MINE | Cue.DIRECT) else 0.06
     if not near & Cue.CHEAP and cues.everywhere & Cue.CHEAP and words < _SHORT_MESSAGE:
         score += 0.18
     if mask & Cue.PAY_NAME_SHORT and words <= 4 and question and not near & (Cue.PRODUCT | Cue.PAST):
@@ -248,7 +252,7 @@ def _market(cues: Cues, hit: Hit, near: int, damp: float) -> Weighed:
         for first, last, mask in cues.around(start, end, 12)
     )
     worth = ((Cue.PAY, 0.17), (Cue.CHEAP, 0.2), (Cue.TALK, 0.1), (Cue.REACH | Cue.LOOK, 0.1), (Cue.OFFPAY, 0.3))
-    score = 0.12 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + added(near, worth)
+    score = 0.15 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + added(near, worth)
     score -= (0.3 if near & Cue.PRODUCT and not beside else 0.0) + (0.3 if near & Cue.PAST else 0.0)
     return *_stretched(cues, hit, int(Cue.MINE | Cue.PAY)), Category.PAYMENT, min(score - damp, 0.8), "payment.market"
 
@@ -320,15 +324,13 @@ def _stretched(cues: Cues, hit: Hit, kinds: int) -> tuple[int, int]:
     return (hit[0] if first is None else first), hit[1]
 
 
-def _widest(hits: object) -> list[Hit]:
+def _widest(hits: Iterable[Hit]) -> list[Hit]:
     """Hits that lie in no longer one of the same kind."""
-    ordered: list[Hit] = sorted(hits, key=lambda hit: (hit[0], -hit[1]))  # type: ignore[call-overload]
+    ordered = sorted((hit for hit in hits if hit[2] & _WEIGHED), key=lambda hit: (hit[0], -hit[1]))
     kept: list[Hit] = []
     last_of: dict[int, int] = {}
     for start, end, mask in ordered:
         groups = mask & _WEIGHED
-        if not groups:
-            continue
         left = 0
         bit = groups
         while bit:

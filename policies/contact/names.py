@@ -23,7 +23,10 @@ CODE: Final = re.compile(
 )
 """A channel in one or two letters, a sign, a name: ``v:owl_77``."""
 _MENTION: Final = re.compile(r"(?<![\w@.])@(?=[\w.]*[a-z])[a-z0-9_][\w.]{2,30}(?![\w@])")
-_MARKED: Final = re.compile(r"[:=@#$]|\b(?:is|id|tag|nick|name|user|username|es|ist|é|号|是)\b")
+_IS: Final = re.compile(r"\s*(?:is|es|ist|é|e)\s*")
+_MARKED: Final = re.compile(
+    r"[:=@#$]|\b(?:is|id|tag|nick|name|user|username|handle|pseudo|usuario|nome|nombre|ник|логин|es|ist|é|号|是)\b"
+)
 _LINKS: Final = int(Cue.REACH | Cue.TALK | Cue.ASK | Cue.MINE | Cue.YOURS | Cue.INVITE | Cue.SOLICITING)
 MOST_ANCHORS: Final = 40
 """Weighed in one text. Whoever needs more has said enough."""
@@ -43,6 +46,8 @@ def handle_after(cues: Cues, end: int, *, firm: bool) -> tuple[int, int, float] 
         return None
     name = match.group().rstrip(".,:-")
     between = text[end:place]
+    if not firm and name.isalpha() and _IS.fullmatch(between):
+        return None  # "disc is scratched"
     lookslike = any(not char.isalpha() for char in name.strip("@$"))
     marked = bool(_MARKED.search(between)) or name[0] in "@$"
     if not lookslike and (not marked or any(first == place for first, _, _ in cues.around(place, place, 1))):

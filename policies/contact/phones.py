@@ -103,6 +103,8 @@ def weigh(text: str, run: Run, cues: Cues, known: Collection[str], styled: bool)
         return 0, "", start, end
     size = len(run.digits)
     plus = "+" in text[max(0, start - 1) : run.start]
+    if size > 10 and run.digits.startswith("00") and internationally_valid(run.digits[2:]):
+        plus = True
     plain = not plus and run.kinds in (Kind.NUMERAL, Kind.NUMERAL | Kind.ATTACHED)
     if run.words == 1 and _is_date(text, run, written):
         return 0, "", start, end
