@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 import pytest
 
 from policies.entry import Author, Draft
+from policies.flag import FlagState
 from policies.vocabulary import CommandId, DisputeId, EntryKind, Role, RoomId, Seq, UserId, Visibility, WebhookType
 from storage.chain import link
 from storage.client import Database
 from storage.outbox import OutboxEvent
-from storage.room_log import RoomLog
+from storage.room_log import RoomLog, Ruling
 from storage.unread import COUNTED, Unread, Watch
 from tests.storage.making import BUYER, NOW, ROOM, SELLER, salts
 
@@ -86,6 +87,25 @@ async def test_messages_of_others_that_the_reader_may_see_are_unread(unread: Unr
     assert (after.first, after.author, after.count) == (6, agent, 1)
     assert await unread.messages(ROOM, BUYER.id, Seq(6)) is None
     assert await unread.messages(OTHER, BUYER.id, Seq(0)) is None
+
+
+async def test_messages_are_counted_as_they_are_shown_now(unread: Unread, log: RoomLog) -> None:
+    drafts = [
+        Draft(SELLER, CommandId("1"), EntryKind.MESSAGE, {"text": "released"}, Visibility.WITHHELD),
+        Draft(SELLER, CommandId("2"), EntryKind.MESSAGE, {"text": "redacted"}),
+        Draft(SELLER, CommandId("3"), EntryKind.MESSAGE, {"text": "left alone"}),
+    ]
+    released, redacted, _ = entries = link(ROOM, await log.head(ROOM), drafts, NOW, salts())
+    assert (await log.submit(entries)).failure is None
+    staff = UserId("ada")
+    assert await log.rule(released, Ruling(Visibility.ALL, FlagState.RELEASED, staff, NOW))
+    assert await log.rule(redacted, Ruling(Visibility.WITHHELD, FlagState.CONFIRMED, staff, NOW))
+    found = await unread.messages(ROOM, BUYER.id, Seq(0))
+    assert found is not None
+    assert (found.first, found.count) == (1, 2)
+    found = await unread.messages(ROOM, BUYER.id, Seq(1))
+    assert found is not None
+    assert (found.first, found.count) == (3, 1)
 
 
 async def test_unread_messages_are_counted_up_to_a_number(unread: Unread, log: RoomLog) -> None:
