@@ -17,7 +17,8 @@ _FROM: Final = re.compile(r"'?(?:dan|tan|den|ten|da|ta|de|te|a|e|ya|ye)\b")
 _QUESTION: Final = re.compile(r"[?？؟]")
 _WORDS: Final = re.compile(r"\w+")
 _SERVICE: Final = re.compile(
-    r"app|mess|chat|aplic|aplik|прил|мессен|чат|прог|додат|застос|komun|uygul|program|ứng|软件|聊|アフリ"
+    r"app|logo|icon|made by|mess|chat|aplic|aplik|прил|мессен|чат|"
+    r"прог|додат|застос|komun|uygul|program|ứng|软件|聊|アフリ"
     r"|チャット|앱|어플|메신저|톡|تطبيق|برنام|اب|ऐ|एप|网|net|rete|reseau|red |rede"
 )
 """A hint that says that it is about some service, not a thing."""
@@ -60,7 +61,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((start, end, Category.INVITE, score, "invite.elsewhere"))
         if mask & Cue.SOLICITING:
             score = 0.52 + added(
-                near | cues.within(start, end),
+                near | (cues.within(start, end) if cues.text.startswith("scan", start) else 0),
                 ((Cue.ASK, 0.14), (Cue.REACH, 0.12), (CHANNELS, 0.1), (Cue.GAME, -0.35), (Cue.TALK, 0.04)),
             )
             score += 0.14 if question else 0.0
@@ -70,7 +71,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append(_noun(cues, hit, near, damp, question=question))
         contact = mask & Cue.OWN or (mask & Cue.NOUN and end - start > 2 and words < 5)
         if contact and near & (Cue.SCAN | Cue.PROFILE):
-            score = 0.58 + added(near, ((Cue.LOOK, 0.06), (Cue.REF | Cue.PAST, -0.35))) - damp
+            score = 0.58 + added(near, ((Cue.LOOK, 0.06), (Cue.REF, -0.35))) - damp
             found.append((*_stretched(cues, hit, int(Cue.LOOK)), Category.INVITE, score, "invite.placed"))
         if mask & Cue.MARKET:
             found.append(_market(cues, hit, near, damp))
@@ -89,7 +90,8 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((*_stretched(cues, hit, int(Cue.PAY | Cue.TALK)), category, score, "payment.elsewhere"))
         if mask & Cue.QR:
             score = 0.33 + added(
-                near, ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15))
+                near | cues.within(start, end),
+                ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15)),
             )
             category = Category.PAYMENT if near & Cue.PAY and not near & Cue.REACH else Category.INVITE
             found.append((*_stretched(cues, hit, int(Cue.SCAN)), category, score - damp, "invite.qr"))
@@ -233,7 +235,7 @@ def _payment(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
     if words <= 2 and mask & Cue.PAY_NAME:
         score += 0.1
     if words <= 5 and mask & Cue.PAY_NAME and not near & _FACTS:
-        score += 0.14 if near & (Cue.TALK | Cue.MINE | Cue.DIRECT) else 0.06
+        score += 0.2 if near & (Cue.TALK | Cue.MINE | Cue.DIRECT) else 0.06
     if not near & Cue.CHEAP and cues.everywhere & Cue.CHEAP and words < _SHORT_MESSAGE:
         score += 0.18
     if mask & Cue.PAY_NAME_SHORT and words <= 4 and question and not near & (Cue.PRODUCT | Cue.PAST):
@@ -252,7 +254,7 @@ def _market(cues: Cues, hit: Hit, near: int, damp: float) -> Weighed:
         for first, last, mask in cues.around(start, end, 12)
     )
     worth = ((Cue.PAY, 0.17), (Cue.CHEAP, 0.2), (Cue.TALK, 0.1), (Cue.REACH | Cue.LOOK, 0.1), (Cue.OFFPAY, 0.3))
-    score = 0.15 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + added(near, worth)
+    score = 0.12 + (0.3 if beside else 0.13 if near & Cue.MINE else 0.0) + added(near, worth)
     score -= (0.3 if near & Cue.PRODUCT and not beside else 0.0) + (0.3 if near & Cue.PAST else 0.0)
     return *_stretched(cues, hit, int(Cue.MINE | Cue.PAY)), Category.PAYMENT, min(score - damp, 0.8), "payment.market"
 
