@@ -46,7 +46,8 @@ def handle_after(cues: Cues, end: int, *, firm: bool) -> tuple[int, int, float] 
         return None
     name = match.group().rstrip(".,:-")
     between = text[end:place]
-    if not firm and name.isalpha() and _IS.fullmatch(between):
+    own = any(mask & Cue.MINE for _, _, mask in cues.around(end - 12, end, 0))
+    if not (firm or own) and name.isalpha() and _IS.fullmatch(between):
         return None  # "disc is scratched"
     lookslike = any(not char.isalpha() for char in name.strip("@$"))
     marked = bool(_MARKED.search(between)) or name[0] in "@$"
