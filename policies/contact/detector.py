@@ -91,7 +91,7 @@ class Detector:
         found = self._words.anchors(plain)
         mask = found & ANCHORS
         written = 0 if chars.isdisjoint(_DIGITS) else len(_DIGIT.findall(plain))
-        count = written + self._numbers.count(plain, mixed=written > 1)
+        count = written + self._numbers.count(plain)
         digits = count >= LEAST_DIGITS and (count > written or _DENSE.search(plain) is not None)
         lengths = [len(piece) for piece in plain.split()]
         longest = max(lengths, default=0)

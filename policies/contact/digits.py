@@ -141,17 +141,11 @@ class NumberWords:
         self._beginnings = frozenset(form[:2] for form in self._forms)
         self._counted = AhoCorasick(glued, matchkind=MatchKind.LeftmostLongest)
 
-    def count(self, text: str, *, mixed: bool = False) -> int:
-        """How many number words a text may hold: words, or parts of words that begin where another number ends.
-
-        ``mixed``: it has numerals too, so that number words are counted wherever they stand.
-        """
-        matches = self._counted.find_matches_as_indexes(text)
-        if mixed:
-            return len(matches)
+    def count(self, text: str) -> int:
+        """How many number words a text may hold: words, or parts of words that begin where another number ends."""
         found = 0
         last = -1
-        for _, start, end in matches:
+        for _, start, end in self._counted.find_matches_as_indexes(text):
             if start != last and start and _goes_on(text[start - 1]) and text[last:start] not in _LINKS:
                 continue
             found += 1
