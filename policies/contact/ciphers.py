@@ -71,7 +71,7 @@ _INITIALS: Final = re.compile(r"(?<!\w)[^\W\d_]")
 _KEYS: Final = str.maketrans("abcdefghijklmnopqrstuvwxyz", "22233344455566677778889999")
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e\n]{5,}")
 LONGEST: Final = 400
-"""Characters of an announced text that are tried in ways that any text could be read."""
+"""Characters of an announced text that is tried in ways that any text could be read."""
 
 Plain = tuple[int, int, str]
 """Where the encoded part starts and ends, and what it says."""
@@ -120,7 +120,6 @@ def _announced(text: str) -> Iterator[Plain]:
 def guessed(text: str) -> Iterator[str]:
     """What an announced text may say when it is read in ways that any text could be read: a guess is only worth
     something when it names a channel or a number."""
-    text = text[:LONGEST]
     for match in _NOISY.finditer(text):
         yield re.sub(r"\D", "", match.group())
     if "keypad" in text:

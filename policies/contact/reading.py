@@ -130,21 +130,21 @@ class Reading:
 
     def undisguised(self, view: View) -> list[Raw]:
         raw: list[Raw] = []
-        if spaced_out(view.text):
-            closed = closed_up(view)
-            digits = len(_DIGIT.findall(closed.text)) >= LEAST_DIGITS
-            raw += self.examine(closed, True, address=self._addressed(closed.text), digits=digits)
-            if spelled.spelled_out(closed.text, set(closed.text), False):
-                raw += self.said(closed)
-            view = closed
-        seen, changed = disguises.unmasked(view)
-        if changed:
-            raw += self.examine(seen, True, address=self._addressed(seen.text), digits=False)
-        else:
-            named = self._names_in(view.text)
-            for other in disguises.spelled_with_signs(view):
-                if self._names_in(other.text) - named:
+        read = view
+        if spaced := spaced_out(view.text):
+            read = closed_up(view)
+            if spelled.spelled_out(read.text, set(read.text), False):
+                raw += self.said(read)
+        named, changed = disguises.unmasked(read)
+        if spaced or changed:  # Both are undone before it is weighed: to weigh takes the longest.
+            digits = spaced and len(_DIGIT.findall(named.text)) >= LEAST_DIGITS
+            raw += self.examine(named, True, address=self._addressed(named.text), digits=digits)
+        if not changed:
+            known = self._names_in(read.text)
+            for other in disguises.spelled_with_signs(read):
+                if self._names_in(other.text) - known:
                     raw += self.examine(other, True, address=False, digits=False)
+                    break
         return raw
 
     def _names_in(self, text: str) -> set[str]:
@@ -172,13 +172,13 @@ class Reading:
             ]
         for start, end, plain in ciphers.decoded(self._original, announced=bool(mask & Cue.ENCODED)):
             raw += [(start, end, *rest) for rest in self._said_in(plain)]
-        if mask & Cue.ENCODED and not raw:
+        if mask & Cue.ENCODED and not raw and len(view.text) <= ciphers.LONGEST:
             raw += self._guessed(view)
         return raw
 
     def _guessed(self, view: View) -> list[Raw]:
         raw: list[Raw] = []
-        named = self._names_in(view.text[: ciphers.LONGEST])
+        named = self._names_in(view.text)
         for plain in ciphers.guessed(view.text):
             new = self._names_in(plain) - named
             if (plain.isdigit() and 9 <= len(plain) <= 15) or any(len(name) > _SHORTEST_GUESS for name in new):
