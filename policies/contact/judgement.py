@@ -61,7 +61,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((start, end, Category.INVITE, score, "invite.elsewhere"))
         if mask & Cue.SOLICITING:
             score = 0.52 + added(
-                near | (cues.within(start, end) if cues.text.startswith("scan", start) else 0),
+                near | cues.within(start, end),
                 ((Cue.ASK, 0.14), (Cue.REACH, 0.12), (CHANNELS, 0.1), (Cue.GAME, -0.35), (Cue.TALK, 0.04)),
             )
             score += 0.14 if question else 0.0
@@ -90,7 +90,7 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
             found.append((*_stretched(cues, hit, int(Cue.PAY | Cue.TALK)), category, score, "payment.elsewhere"))
         if mask & Cue.QR:
             score = 0.33 + added(
-                near | cues.within(start, end),
+                near | (cues.within(start, end) if cues.text.startswith("scan", start) else 0),
                 ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15)),
             )
             category = Category.PAYMENT if near & Cue.PAY and not near & Cue.REACH else Category.INVITE
