@@ -133,6 +133,7 @@ class Reading:
         read = view
         if spaced := spaced_out(view.text):
             read = closed_up(view)
+            spaced = read.text != view.text
             if spelled.spelled_out(read.text, set(read.text), False):
                 raw += self.said(read)
         named, changed = disguises.unmasked(read)
