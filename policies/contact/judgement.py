@@ -22,6 +22,7 @@ _SERVICE: Final = re.compile(
     r"|チャット|앱|어플|메신저|톡|تطبيق|برنام|اب|ऐ|एप|网|net|rete|reseau|red |rede"
 )
 """A hint that says that it is about some service, not a thing."""
+_WITH_NOUNS: Final = int(Cue.ASK | Cue.SCAN | Cue.PROFILE)
 _FACTS: Final = int(Cue.PAST | Cue.PRODUCT | Cue.REF | Cue.NO | Cue.HERE | Cue.REPORT)
 _SHORT_MESSAGE: Final = 16
 _REPORTED: Final = 0.4
@@ -44,6 +45,8 @@ def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
     for hit in _widest(cues.hits):
         start, end, mask = hit
         near = cues.near(start, end)
+        if mask == Cue.NOUN and not near & _WITH_NOUNS:
+            continue  # Most are a plain "no" or "number".
         denied = cues.denied(start, end)
         third = 0.3 if _told_of_another(cues, start) else 0.0
         damp = lowered + third + (0.5 if denied else 0.0) + (0.3 if near & Cue.HERE else 0.0)
