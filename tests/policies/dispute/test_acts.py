@@ -1,4 +1,4 @@
-# ruff: noqa: RUF001  (letters of other scripts are what is tested)
+
 import pytest
 
 from policies.dispute.acts import fingerprint, is_real_act, resets_clock, says_something
