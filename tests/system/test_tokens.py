@@ -249,9 +249,10 @@ async def test_a_message_under_way_when_the_parties_change_is_refused_or_was_fir
     sent = [f"m{number}" for number in range(8)]
     changing = asyncio.to_thread(site.put_order, pair[0], Order(order.id, order.buyer, unique("successor")))
     task = asyncio.create_task(changing)
-    for command in sent:
-        await old.send("message.send", id=command, room=order.room, text=command)
-        await asyncio.sleep(0)
+    with contextlib.suppress(ConnectionClosed):  # the change may be the faster one
+        for command in sent:
+            await old.send("message.send", id=command, room=order.room, text=command)
+            await asyncio.sleep(0)
     await task
     assert await old.closed() == CloseCode.ACCESS_REVOKED
     buyer = await dial(pair[0], order.buyer, [(order.room, 0)])
