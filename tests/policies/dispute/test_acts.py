@@ -1,4 +1,3 @@
-
 import pytest
 
 from policies.dispute.acts import fingerprint, is_real_act, resets_clock, says_something
