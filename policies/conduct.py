@@ -95,9 +95,9 @@ def conduct(
         normal: its normal form, where that is known already.
     """
     found: list[Concern] = []
-    if _floods(lately, now, rules):
+    if rules.flooding is not Action.ALLOW and _floods(lately, now, rules):
         found.append(Concern(Misconduct.FLOODING, rules.flooding, 0, 0, "conduct.flooding"))
-    if _repeats(text, lately, now, rules):
+    if rules.repeating is not Action.ALLOW and _repeats(text, lately, now, rules):
         found.append(Concern(Misconduct.REPEATING, rules.repeating, 0, 0, "conduct.repeating"))
     if len(text) > rules.long_chars:
         found.append(Concern(Misconduct.LONG_PASTE, rules.long_paste, 0, 0, "conduct.long_paste"))
