@@ -7,6 +7,7 @@ a long text, which is screened beside the event loop.
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from chatserver.clock import Clock
 from chatserver.hub.live_room import LiveRoom
@@ -15,7 +16,7 @@ from chatserver.hub.senders import ENTRIES, Senders
 from chatserver.screening import AT_ONCE_CHARS, TextScreening
 from policies.contact import OrderContext
 from policies.errors import RateLimited
-from policies.screener import Screener, context_of
+from policies.screener import Screener
 from policies.screening import Screening
 from storage.orders import Orders
 from storage.room_log import RoomLog
@@ -31,7 +32,6 @@ class MessageScreening:
     def __init__(self, screener: Callable[[], Screener], log: RoomLog, orders: Orders, clock: Clock) -> None:
         self._screener = screener
         self._log = log
-        self._orders = orders
         self._clock = clock
         self._texts = TextScreening(screener, orders, clock)
 
@@ -41,14 +41,7 @@ class MessageScreening:
 
     def screen(self, live: LiveRoom, user: str, command_id: str, text: str) -> Screening | None:
         """What is wrong with a message; None for nearly all of them."""
-        senders, order = live.senders, live.order
-        if senders is None or order is None:
-            raise RuntimeError("nothing is known of this room yet")
-        now = self._clock.now()
-        _require_patience(live, senders, user, command_id, now)
-        earlier = senders.earlier(user, command_id, now)
-        senders.sent(user, command_id, text, now)
-        return _noted(self._screener().message(text, earlier, order, now), senders, user, command_id, now)
+        return self._noted(live, user, command_id, self._reading(live, user, command_id, text)())
 
     async def screen_later(self, live: LiveRoom, user: str, command_id: str, text: str) -> Screening | None:
         """The same for a room of which nothing is known yet, or for a long text.
@@ -60,15 +53,8 @@ class MessageScreening:
             await self._prepare(live)
         if len(text) <= AT_ONCE_CHARS:
             return self.screen(live, user, command_id, text)
-        senders, order = live.senders, live.order
-        if senders is None or order is None:
-            raise RuntimeError("nothing is known of this room yet")
-        now = self._clock.now()
-        _require_patience(live, senders, user, command_id, now)
-        earlier = senders.earlier(user, command_id, now)
-        senders.sent(user, command_id, text, now)
-        found = await asyncio.to_thread(self._screener().message, text, earlier, order, now)
-        return _noted(found, senders, user, command_id, now)
+        found = await asyncio.to_thread(self._reading(live, user, command_id, text))
+        return self._noted(live, user, command_id, found)
 
     async def texts(self, live: LiveRoom, texts: Mapping[str, str]) -> Screening | None:
         """What is wrong with a command's texts, by the names that they have in the body of its entry.
@@ -76,17 +62,28 @@ class MessageScreening:
         Raises:
             Unavailable: what is known of the order cannot be read.
         """
-        return await self._texts.texts(texts, await self.order_of(live)) if any(texts.values()) else None
-
-    async def order_of(self, live: LiveRoom) -> OrderContext:
-        """What is known of a room's order.
-
-        Raises:
-            Unavailable: it cannot be read.
-        """
+        if not any(texts.values()):
+            return None
         if live.order is None:
             await self._prepare(live)
-        return live.order or OrderContext()
+        return await self._texts.texts(texts, live.order or OrderContext())
+
+    def _reading(self, live: LiveRoom, user: str, command_id: str, text: str) -> Callable[[], Screening | None]:
+        """A message is on its way: what reads it in the light of those before it, beside the event loop if need be."""
+        senders, order = live.senders, live.order
+        if senders is None or order is None:
+            raise RuntimeError("nothing is known of this room yet")
+        now = self._clock.now()
+        _require_patience(live, senders, user, command_id, now)
+        earlier = senders.earlier(user, command_id, now)
+        senders.sent(user, command_id, text, now)
+        return partial(self._screener().message, text, earlier, order, now)
+
+    def _noted(self, live: LiveRoom, user: str, command_id: str, found: Screening | None) -> Screening | None:
+        """What was found counts for the next message, which need not wait until this one is stored."""
+        if found is not None and live.senders is not None:
+            live.senders.found(user, command_id, found.flag, self._clock.now())
+        return found
 
     async def _prepare(self, live: LiveRoom) -> None:
         """Read what was said in a room before, and of its order. The stream is listened to first, so nothing is missed
@@ -94,18 +91,11 @@ class MessageScreening:
         if live.senders is None:
             live.senders = Senders(self._screener().remembered)
         senders = live.senders
-        order = await self._orders.get(live.facts.order_id)
+        order = await self._texts.order(live.facts.order_id)
         page = await self._log.read_before(live.id, None, ENTRIES)
         if live.order is None:
             senders.begin([Publication.of(entry) for entry in page])
-            live.order = OrderContext() if order is None else context_of(order.facts)
-
-
-def _noted(found: Screening | None, senders: Senders, user: str, command_id: str, now: datetime) -> Screening | None:
-    """What was found counts for the next message, which need not wait until this one is stored."""
-    if found is not None:
-        senders.found(user, command_id, found.flag, now)
-    return found
+            live.order = order
 
 
 def _require_patience(live: LiveRoom, senders: Senders, user: str, command_id: str, now: datetime) -> None:
