@@ -54,7 +54,8 @@ class Screener:
 
     def message(self, text: str, earlier: Earlier, order: OrderContext, now: datetime) -> Screening | None:
         """Screen a message; None when nothing was found."""
-        context = [said.text for said in earlier.said[-WINDOW_MESSAGES:] if now - said.at <= WINDOW]
+        since = now - WINDOW
+        context = [said.text for said in earlier.said[-WINDOW_MESSAGES:] if said.at >= since]
         verdict = self._detector.check(text, context, order, CauseKind.CONTACT in earlier.reminded)
         concerns = conduct(text, earlier.said, now, self._conduct)
         secrets = find_secrets(text)

@@ -29,8 +29,8 @@ _FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.WITHHELD.value})
 class _Sender:
     __slots__ = ("reminded", "said")
 
-    def __init__(self, remembered: int) -> None:
-        self.said: deque[tuple[str, Said]] = deque(maxlen=remembered)  # with the command id
+    def __init__(self) -> None:
+        self.said: dict[str, Said] = {}  # by command id, oldest first
         self.reminded: dict[CauseKind, tuple[datetime, str]] = {}  # when, and the command id
 
 
@@ -65,9 +65,9 @@ class Senders:
     def sent(self, user: str, command_id: str, text: str, at: datetime) -> None:
         """A message goes on its way."""
         self._read()
-        sender = self._sender(user)
-        if all(command_id != known for known, _ in sender.said):
-            sender.said.append((command_id, Said(at, text[-CHARS:])))
+        said = self._sender(user).said
+        if command_id not in said:
+            self._add(said, command_id, text, at)
 
     def found(self, user: str, command_id: str, flag: Flag, at: datetime) -> None:
         """A message that goes on its way is flagged: what comes right after it is read accordingly."""
@@ -79,9 +79,9 @@ class Senders:
         """When a sender has last written something else; None when they have not, or this is being sent again."""
         self._read()
         sender = self._of.get(user)
-        if sender is None or not sender.said or any(command_id == known for known, _ in sender.said):
+        if sender is None or not sender.said or command_id in sender.said:
             return None
-        return max(said.at for _, said in sender.said)
+        return max(said.at for said in sender.said.values())
 
     def earlier(self, user: str, command_id: str, now: datetime) -> Earlier:
         """What is known of a sender who writes something new; a message sent again is not its own predecessor."""
@@ -89,10 +89,14 @@ class Senders:
         sender = self._of.get(user)
         if sender is None:
             return _NOTHING
-        reminded = frozenset(
-            kind for kind, (at, known) in sender.reminded.items() if known != command_id and now - at <= WINDOW
-        )
-        return Earlier([said for known, said in sender.said if known != command_id], reminded)
+        reminded = _NOTHING.reminded
+        if sender.reminded:
+            reminded = frozenset(
+                kind for kind, (at, known) in sender.reminded.items() if known != command_id and now - at <= WINDOW
+            )
+        if command_id in sender.said:
+            return Earlier([said for known, said in sender.said.items() if known != command_id], reminded)
+        return Earlier(list(sender.said.values()), reminded)
 
     def _read(self) -> None:
         while self._unread:
@@ -108,9 +112,14 @@ class Senders:
                 found = [(CauseKind(cause["kind"]), cause["category"]) for cause in causes]
                 _remember(sender, publication.command_id, found, read_rfc3339(publication.at))
                 self._flagged.append((publication.seq, sender, publication.command_id))
-            if all(publication.command_id != known for known, _ in sender.said):
+            if publication.command_id not in sender.said:
                 text = publication.body().get("text", "")
-                sender.said.append((publication.command_id, Said(read_rfc3339(publication.at), text[-CHARS:])))
+                self._add(sender.said, publication.command_id, text, read_rfc3339(publication.at))
+
+    def _add(self, said: dict[str, Said], command_id: str, text: str, at: datetime) -> None:
+        if len(said) == self._remembered:
+            del said[next(iter(said))]
+        said[command_id] = Said(at, text[-CHARS:])
 
     def _acquit(self, seq: int) -> None:
         """Staff have released a message: nothing was wrong with it, so its author was not told of anything."""
@@ -121,7 +130,7 @@ class Senders:
     def _sender(self, user: str) -> _Sender:
         sender = self._of.get(user)
         if sender is None:
-            sender = self._of[user] = _Sender(self._remembered)
+            sender = self._of[user] = _Sender()
         return sender
 
 
