@@ -15,7 +15,7 @@ from chatserver.disputes.view import actions_view, dispute_view
 from chatserver.frame import Timestamp
 from chatserver.http import dispute_examples as examples
 from chatserver.http.gate import caller, guarded_route
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import Reader, record_read, record_reads, role_in_dispute
 from chatserver.http.services import Services
 from chatserver.protocol import AckNotice
@@ -150,14 +150,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1/disputes",
         tags=["disputes"],
         route_class=guarded_route(services.auth, services.settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL),
     )
 
     @routes.post(

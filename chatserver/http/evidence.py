@@ -14,7 +14,7 @@ from chatserver.evidence.custody import Given
 from chatserver.evidence.intake import Upload
 from chatserver.http.gate import caller, guarded_route, user
 from chatserver.http.orders import Time, WrittenTime
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import Reader, record_read, visible
 from chatserver.http.services import Services
 from chatserver.protocol import AckNotice
@@ -131,16 +131,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1",
         tags=["evidence"],
         route_class=guarded_route(services.auth, services.settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.NOT_FOUND,
-            ErrorCode.CONFLICT,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL, ErrorCode.NOT_FOUND, ErrorCode.CONFLICT),
     )
     evidence_rules = services.policy.evidence
 

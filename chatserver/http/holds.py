@@ -9,7 +9,7 @@ from chatserver.access import BackEnd, Caller
 from chatserver.http.gate import caller as asking
 from chatserver.http.gate import guarded_route
 from chatserver.http.orders import WrittenTime
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import role_in_dispute
 from chatserver.http.services import Services
 from policies.errors import ErrorCode, Forbidden, NotFound
@@ -49,15 +49,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1/disputes",
         tags=["disputes"],
         route_class=guarded_route(services.auth, services.settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.NOT_FOUND,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL, ErrorCode.NOT_FOUND),
     )
 
     @routes.post("/{dispute}/hold", summary="Hold a dispute's evidence", response_model_exclude_none=True)

@@ -14,7 +14,7 @@ from chatserver.access import BackEnd, Caller
 from chatserver.auth import Identity
 from chatserver.frame import Timestamp
 from chatserver.http.gate import caller, guarded_route, user
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import Reader, record_places, record_read, visible
 from chatserver.http.services import Services
 from chatserver.protocol import WireEntry
@@ -117,14 +117,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1",
         tags=["moderation"],
         route_class=guarded_route(services.auth, services.settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL),
     )
     office = services.moderation
 

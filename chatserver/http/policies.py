@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from chatserver.access import BackEnd, Caller
 from chatserver.http.gate import caller, guarded_route
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.services import Services
 from chatserver.settings import Settings
 from policies.conduct import Misconduct, Said, conduct
@@ -116,15 +116,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1/policies",
         tags=["moderation"],
         route_class=guarded_route(services.auth, body_bytes(services.settings)),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.TOO_LARGE,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL, ErrorCode.TOO_LARGE),
     )
 
     @routes.post("/contact/check", summary="Judge a text by the rules in force")

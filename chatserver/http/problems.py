@@ -119,6 +119,17 @@ def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location[1:]) or str(location[0] if location else "body")
 
 
+USUAL: Final = (
+    ErrorCode.BAD_REQUEST,
+    ErrorCode.UNAUTHENTICATED,
+    ErrorCode.TOKEN_EXPIRED,
+    ErrorCode.FORBIDDEN,
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.UNAVAILABLE,
+)
+"""What nearly every route may answer."""
+
+
 def described(*codes: ErrorCode, examples: Mapping[str, ChatError] | None = None) -> dict[int | str, dict[str, Any]]:
     """The ``responses`` of a route for OpenAPI.
 

@@ -12,7 +12,7 @@ from chatserver.auth import Identity
 from chatserver.frame import Timestamp
 from chatserver.http.gate import caller, guarded_route, user
 from chatserver.http.moderation import sees, staff_in, staff_reader
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import Reader, record_places
 from chatserver.http.services import Services
 from policies.entry import Author
@@ -96,14 +96,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1",
         tags=["moderation"],
         route_class=guarded_route(services.auth, services.settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL),
     )
     reports = services.moderation.reports
 

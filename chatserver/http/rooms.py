@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, PlainSerializer
 from chatserver.auth import Identity
 from chatserver.dispute_frames import AvailableAction
 from chatserver.http.gate import caller, guarded_route, user
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import record_read, visible
 from chatserver.http.services import Services
 from chatserver.protocol import Cursor, EntryAuthor, WireEntry, You
@@ -99,14 +99,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1/rooms",
         tags=["rooms"],
         route_class=guarded_route(services.auth, settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL),
     )
 
     @routes.get("", summary="List your rooms", response_model_exclude_none=True)

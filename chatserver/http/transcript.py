@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.responses import StreamingResponse
 
 from chatserver.http.gate import caller, guarded_route
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.reading import record_read, visible
 from chatserver.http.services import Services
 from chatserver.transcript.case_file import CaseFile, Cover, Reader, Span
@@ -60,16 +60,7 @@ def router(services: Services) -> APIRouter:
         prefix="/v1/rooms",
         tags=["rooms"],
         route_class=guarded_route(services.auth, settings.http_body_bytes),
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.NOT_FOUND,
-            ErrorCode.TOO_LARGE,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL, ErrorCode.NOT_FOUND, ErrorCode.TOO_LARGE),
     )
 
     @routes.get(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from chatserver.frame import Timestamp
 from chatserver.http.gate import back_end, guarded_route
 from chatserver.http.orders import Time
-from chatserver.http.problems import described
+from chatserver.http.problems import USUAL, described
 from chatserver.http.services import Services
 from chatserver.webhooks.desk import Standing
 from chatserver.webhooks.guard import URL_CHARS
@@ -174,14 +174,7 @@ def router(services: Services) -> APIRouter:
         tags=["webhooks"],
         route_class=guarded_route(services.auth, services.settings.http_body_bytes),
         dependencies=[Depends(writing)],
-        responses=described(
-            ErrorCode.BAD_REQUEST,
-            ErrorCode.UNAUTHENTICATED,
-            ErrorCode.TOKEN_EXPIRED,
-            ErrorCode.FORBIDDEN,
-            ErrorCode.RATE_LIMITED,
-            ErrorCode.UNAVAILABLE,
-        ),
+        responses=described(*USUAL),
     )
     unknown = described(ErrorCode.NOT_FOUND)
 
