@@ -1,6 +1,7 @@
 """A room that at least one connection of this process has joined."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Protocol
 from zlib import crc32
 
@@ -83,6 +84,7 @@ class LiveRoom:
         "members",
         "openers",
         "order",
+        "order_until",
         "partition",
         "roster",
         "senders",
@@ -108,6 +110,8 @@ class LiveRoom:
         """From the first message on that a party sends by this process."""
         self.order: OrderContext | None = None
         """What screening knows of the order; there once ``senders`` is complete."""
+        self.order_until: datetime | None = None
+        """How long that counts before it is read again."""
         self.slowed: int | None = None
         """The slow mode that the stream has told of last; it knows better than facts that were read at some time."""
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Final
 
 from chatserver.clock import Clock
 from chatserver.hub.live_room import LiveRoom
@@ -20,6 +21,9 @@ from policies.screener import Screener
 from policies.screening import Screening
 from storage.orders import Orders
 from storage.room_log import RoomLog
+
+ORDER_COUNTS: Final = timedelta(minutes=1)
+"""What is known of an order is read again after this time, for the order's own room alone is told of a change."""
 
 
 class MessageScreening:
@@ -37,7 +41,7 @@ class MessageScreening:
 
     def at_once(self, live: LiveRoom, text: str) -> bool:
         """Whether ``screen`` can be called; if not, ``screen_later``."""
-        return live.order is not None and len(text) <= AT_ONCE_CHARS
+        return self._known(live) and len(text) <= AT_ONCE_CHARS
 
     def screen(self, live: LiveRoom, user: str, command_id: str, text: str) -> Screening | None:
         """What is wrong with a message; None for nearly all of them."""
@@ -49,7 +53,7 @@ class MessageScreening:
         Raises:
             Unavailable: what was said before cannot be read.
         """
-        if live.order is None:
+        if not self._known(live):
             await self._prepare(live)
         if len(text) <= AT_ONCE_CHARS:
             return self.screen(live, user, command_id, text)
@@ -64,7 +68,7 @@ class MessageScreening:
         """
         if not any(texts.values()):
             return None
-        if live.order is None:
+        if not self._known(live):
             await self._prepare(live)
         return await self._texts.texts(texts, live.order or OrderContext())
 
@@ -85,17 +89,22 @@ class MessageScreening:
             live.senders.found(user, command_id, found.flag, self._clock.now())
         return found
 
+    def _known(self, live: LiveRoom) -> bool:
+        return live.order is not None and live.order_until is not None and self._clock.now() < live.order_until
+
     async def _prepare(self, live: LiveRoom) -> None:
-        """Read what was said in a room before, and of its order. The stream is listened to first, so nothing is missed
-        in between; two who are at it at the same time do no harm."""
+        """Read of a room's order, and at first what was said in it before. The stream is listened to first, so nothing
+        is missed in between; two who are at it at the same time do no harm."""
         if live.senders is None:
             live.senders = Senders(self._screener().remembered)
         senders = live.senders
+        until = self._clock.now() + ORDER_COUNTS
         order = await self._texts.order(live.facts.order_id)
-        page = await self._log.read_before(live.id, None, ENTRIES)
-        if live.order is None:
-            senders.begin([Publication.of(entry) for entry in page])
-            live.order = order
+        if not senders.begun:
+            page = await self._log.read_before(live.id, None, ENTRIES)
+            if not senders.begun:
+                senders.begin([Publication.of(entry) for entry in page])
+        live.order, live.order_until = order, until
 
 
 def _require_patience(live: LiveRoom, senders: Senders, user: str, command_id: str, now: datetime) -> None:

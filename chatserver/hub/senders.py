@@ -41,7 +41,7 @@ class Senders:
         remembered: messages of one sender that are kept.
     """
 
-    __slots__ = ("_flagged", "_of", "_remembered", "_seq", "_unread")
+    __slots__ = ("_flagged", "_of", "_remembered", "_seq", "_unread", "begun")
 
     def __init__(self, remembered: int) -> None:
         self._remembered = remembered
@@ -49,6 +49,8 @@ class Senders:
         self._of: dict[str, _Sender] = {}
         self._flagged: deque[tuple[int, _Sender, str]] = deque(maxlen=ENTRIES)  # seq, whose, command id
         self._seq = Seq(0)
+        self.begun = False
+        """Whether it is known what was there before."""
 
     def offer(self, run: Iterable[Publication]) -> None:
         """What the room's stream brings, in order. It is read when somebody writes."""
@@ -61,6 +63,7 @@ class Senders:
         self._unread.extend(page)
         self._read()
         self._unread.extend(brought)
+        self.begun = True
 
     def sent(self, user: str, command_id: str, text: str, at: datetime) -> None:
         """A message goes on its way."""

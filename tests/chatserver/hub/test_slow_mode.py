@@ -7,20 +7,15 @@ from dataclasses import replace
 import pytest
 
 from chatserver.disputes.snapshots import check_snapshot
-from chatserver.hub.live_room import LiveRoom
-from chatserver.hub.screening import MessageScreening
 from chatserver.screening import AT_ONCE_CHARS
 from chatserver.slow_mode import LONGEST_S, SlowMode
-from policies.contact import Detector
-from policies.dispute.policy import Policy
-from policies.entry import Author
 from policies.errors import BadRequest, Forbidden, RateLimited
 from policies.room import RoomFacts, order_room, staff_room
-from policies.screener import Screener
 from policies.vocabulary import RoomId, Seq
 from storage.audit import Audit
 from storage.client import Database
 from tests.chatserver.disputes.desks import AGENT, BUYER, ORDER, SELLER, SENIOR, Shop
+from tests.chatserver.hub.writing import Writing
 
 LONG = "Nothing special about the lamp. " * (AT_ONCE_CHARS // 30)
 
@@ -94,26 +89,11 @@ async def test_two_at_once_while_people_talk(shop: Shop, slow_mode: SlowMode, fa
     assert await notices(shop, facts.id) == [10, 20, 30]
 
 
-class Writing:
-    """Somebody who writes in a slow room."""
-
-    def __init__(self, shop: Shop, facts: RoomFacts, every_s: int) -> None:
-        policy = Policy()
-        screener = Screener(Detector(policy.contact), policy.conduct, policy.secrets)
-        self.screening = MessageScreening(lambda: screener, shop.log, shop.orders, shop.clock)
-        self.live = LiveRoom(replace(facts, slow_mode_s=every_s), 0)
-
-    async def send(self, text: str, command: str, author: Author = BUYER) -> None:
-        if self.screening.at_once(self.live, text):
-            self.screening.screen(self.live, author.id, command, text)
-        else:
-            await self.screening.screen_later(self.live, author.id, command, text)
-
-    async def refused(self, text: str, command: str, author: Author = BUYER) -> int | None:
-        with pytest.raises(RateLimited) as refused:
-            await self.send(text, command, author)
-        assert refused.value.details == {"slow_mode_s": self.live.slow_mode_s}
-        return refused.value.retry_after_ms
+async def refused(writing: Writing, text: str, command: str) -> int | None:
+    with pytest.raises(RateLimited) as refused:
+        await writing.send(text, command)
+    assert refused.value.details == {"slow_mode_s": writing.live.slow_mode_s}
+    return refused.value.retry_after_ms
 
 
 @pytest.mark.parametrize("text", ["A short one about the lamp", LONG])
@@ -121,20 +101,20 @@ async def test_a_party_waits_to_the_millisecond(shop: Shop, facts: RoomFacts, te
     writing = Writing(shop, facts, 60)
     await writing.send(text, "one")
     shop.clock.advance(1)
-    assert await writing.refused(text, "two") == 59_000
+    assert await refused(writing, text, "two") == 59_000
     await writing.send(text, "one")  # sent again after a lost answer
     await writing.send(text, "other", SELLER)  # each has a time of their own
     shop.clock.advance(58.999)
-    assert await writing.refused(text, "two") == 1
+    assert await refused(writing, text, "two") == 1
     shop.clock.advance(0.001)
     await writing.send(text, "two")
-    assert await writing.refused(text, "three") == 60_000
+    assert await refused(writing, text, "three") == 60_000
 
 
 async def test_what_was_written_before_and_elsewhere_counts(shop: Shop, facts: RoomFacts) -> None:
     await shop.chat(facts.id, BUYER, "Written before, on another process")
     shop.clock.advance(10)
-    assert await Writing(shop, facts, 60).refused("Anything new", "one") == 50_000
+    assert await refused(Writing(shop, facts, 60), "Anything new", "one") == 50_000
     await Writing(shop, facts, 10).send("Anything new", "one")
     await Writing(shop, facts, 0).send("Anything new", "one")
 
@@ -144,6 +124,6 @@ async def test_what_the_stream_has_told_holds_whatever_was_read_before(shop: Sho
     await writing.send("The first about the lamp", "one")
     writing.live.slowed = 60
     writing.live.facts = facts  # of a join that read them before
-    assert await writing.refused("The second about it", "two") == 60_000
+    assert await refused(writing, "The second about it", "two") == 60_000
     writing.live.slowed = 0
     await writing.send("The second about it", "two")
