@@ -12,12 +12,13 @@ from typing import Any, Final, NamedTuple
 from chatserver.clock import Clock
 from chatserver.disputes.desk import Desk
 from chatserver.disputes.ledger import Overtaken
+from chatserver.rulings import ruling_of
 from policies.dispute.commands import RedactMessage, ReleaseMessage
 from policies.entry import Author, Entry
 from policies.errors import Conflict, Unavailable
 from policies.instant import instant
 from policies.room import RoomFacts, dispute_of
-from policies.verdicts import SHOWN, STATES, Effect, Target, Verdict, announcement, judge, same_verdict, target_of
+from policies.verdicts import STATES, Effect, Target, Verdict, announcement, judge, same_verdict, target_of
 from policies.vocabulary import CommandId, RoomKind, Seq
 from storage.audit import Audit, AuditRecord
 from storage.chain import KEY_SEPARATOR, link
@@ -131,7 +132,7 @@ class Moderation:
         entries = link(facts.id, head, [draft], now, self.salt)
 
         async def work(session: Session) -> None:
-            if not await self.log.rule(read, Ruling(SHOWN[draft.kind], STATES[verdict], author.id, now), session):
+            if not await self.log.rule(read, ruling_of(entries[0]), session):
                 raise Overtaken
 
         try:

@@ -3,9 +3,10 @@
 from typing import Final
 
 from policies.entry import Entry
+from policies.flag import FlagState
 from policies.verdicts import SHOWN
 from policies.vocabulary import RoomId, Seq, Visibility
-from storage.room_log import RoomLog
+from storage.room_log import RoomLog, Ruling
 
 WRONGLY_SHOWN: Final = "wrongly_shown"
 """An entry is hidden or released, and the log has no entry of staff that says so; or the other way round."""
@@ -16,6 +17,13 @@ _LOOKS: Final = 5
 def is_about_rulings(entry: Entry) -> bool:
     """Whether an entry is a ruling of staff, or one was made on it."""
     return entry.shown is not None or entry.kind in SHOWN
+
+
+def ruling_of(said: Entry) -> Ruling:
+    """What an entry of staff does to the entry that it is about."""
+    shown = SHOWN[said.kind]
+    state = FlagState.RELEASED if shown is Visibility.ALL else FlagState.CONFIRMED
+    return Ruling(shown, state, said.author.id, said.at)
 
 
 async def wrongly_shown(room: RoomId, log: RoomLog) -> Seq | None:

@@ -1,6 +1,6 @@
 """Entries as MongoDB documents, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import bson
@@ -83,14 +83,11 @@ def decode_entry(document: Mapping[str, Any]) -> Entry:
 
 
 def encode_flag(flag: Flag) -> dict[str, Any]:
-    """A flag as its entry's document holds it; ``causes`` as a list in the order of the fields of ``Cause``."""
+    """A flag as its entry's document holds it."""
     document: dict[str, Any] = {
         "mark": flag.mark.value,
         "confidence": flag.confidence,
-        "causes": [
-            [each.kind.value, each.category, each.field, each.start, each.end, each.confidence, each.rule]
-            for each in flag.causes
-        ],
+        "causes": encode_causes(flag.causes),
         "state": flag.state.value,
     }
     if flag.mark is not Mark.NOTED and flag.state is FlagState.OPEN:
@@ -105,8 +102,21 @@ def decode_flag(document: Mapping[str, Any]) -> Flag:
     return Flag(
         Mark(document["mark"]),
         document["confidence"],
-        tuple(Cause(CauseKind(kind), *others) for kind, *others in document["causes"]),
+        decode_causes(document["causes"]),
         FlagState(document["state"]),
         document.get("decided_by"),
         document.get("decided_at"),
     )
+
+
+def encode_causes(causes: Iterable[Cause]) -> list[list[Any]]:
+    """Causes as lists, in the order of the fields of ``Cause``."""
+    return [
+        [each.kind.value, each.category, each.field, each.start, each.end, each.confidence, each.rule]
+        for each in causes
+    ]
+
+
+def decode_causes(lists: Iterable[Sequence[Any]]) -> tuple[Cause, ...]:
+    """The causes that such lists hold."""
+    return tuple(Cause(CauseKind(kind), *others) for kind, *others in lists)

@@ -15,6 +15,7 @@ import structlog
 
 from chatserver.clock import Clock
 from chatserver.disputes.ledger import Ledger, StillHeld
+from chatserver.rulings import ruling_of
 from policies.dispute.commands import Command, LapseClaim, ReportEvent, RuleOnMessage, Tick
 from policies.dispute.decide import decide
 from policies.dispute.opening import OpenDispute, open_dispute
@@ -23,18 +24,16 @@ from policies.dispute.retries import same_command
 from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
 from policies.errors import ChatError, Conflict, NotFound, Unavailable
-from policies.flag import FlagState
 from policies.instant import instant
 from policies.order import CHARGEBACKS, OrderEvent
 from policies.room import SYSTEM, dispute_room
 from policies.screening import Screening
 from policies.verdicts import SHOWN, target_of
-from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution, SettlementStatus, Visibility
+from policies.vocabulary import CommandId, DisputeId, OrderId, Reason, Resolution, SettlementStatus
 from storage.chain import KEY_SEPARATOR, genesis, link
 from storage.disputes import Current
 from storage.errors import AppendLost, CommandTaken
 from storage.orders import Order
-from storage.room_log import Ruling
 
 ATTEMPTS: Final = 50
 """How often a command may lose against others of the same dispute before it is told to come back."""
@@ -299,7 +298,7 @@ class Desk:
                 current,
                 entries,
                 lapsed_at=now if isinstance(command, LapseClaim) else None,
-                ruled=None if read is None else (read, _ruling(entries)),
+                ruled=None if read is None else (read, ruling_of(next(each for each in entries if each.kind in SHOWN))),
             )
         except StillHeld:
             return Ran((), current.dispute, duplicate=False, first=None)
@@ -399,14 +398,6 @@ def keyed_id(order: OrderId, buyer: Author, key: str) -> DisputeId:
     """The id of the dispute that a buyer opens about an order under an Idempotency-Key."""
     named = f"{order}{KEY_SEPARATOR}{buyer.id}{KEY_SEPARATOR}{key}"
     return DisputeId(hashlib.sha256(named.encode()).hexdigest()[:DISPUTE_ID_CHARS])
-
-
-def _ruling(entries: Sequence[Entry]) -> Ruling:
-    """What entries say of an earlier one."""
-    said = next(each for each in entries if each.kind in SHOWN)
-    shown = SHOWN[said.kind]
-    state = FlagState.RELEASED if shown is Visibility.ALL else FlagState.CONFIRMED
-    return Ruling(shown, state, said.author.id, said.at)
 
 
 def _is_of(entry: Entry, command: Command) -> bool:

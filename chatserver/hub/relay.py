@@ -18,9 +18,10 @@ from chatserver.hub.publication import Publication
 from chatserver.hub.writer import Submission, Written, first_written, message_body
 from chatserver.metrics import Metrics
 from policies.errors import ChatError, Unavailable, error_class
-from policies.flag import Cause, CauseKind, Flag, Mark
+from policies.flag import CauseKind, Flag, Mark
 from policies.screening import Screening
 from policies.vocabulary import CommandId, Role, RoomId, Seq, UserId, Visibility
+from storage.documents import decode_causes, encode_causes
 
 PENDING_MAX: Final = 20_000
 """Messages that may wait for other processes; beyond it this process writes for itself."""
@@ -156,20 +157,21 @@ def _retried(submission: Submission) -> Submission:
 def encode_screening(screening: Screening) -> list[Any]:
     """A screening as plain data, for another process."""
     flag = screening.flag
-    causes = [
-        [each.kind.value, each.category, each.field, each.start, each.end, each.confidence, each.rule]
-        for each in flag.causes
+    return [
+        flag.mark.value,
+        flag.confidence,
+        encode_causes(flag.causes),
+        screening.visibility.value,
+        dict(screening.shown),
+        dict(screening.whole),
+        sorted(screening.reminded),
     ]
-    visibility, shown, whole = screening.visibility.value, screening.shown, screening.whole
-    return [flag.mark.value, flag.confidence, causes, visibility, dict(shown), dict(whole), sorted(screening.reminded)]
 
 
 def decode_screening(fields: list[Any]) -> Screening:
     mark, confidence, causes, visibility, shown, whole, reminded = fields
-    found = tuple(Cause(CauseKind(kind), *others) for kind, *others in causes)
-    return Screening(
-        Flag(Mark(mark), confidence, found), Visibility(visibility), shown, whole, frozenset(map(CauseKind, reminded))
-    )
+    flag = Flag(Mark(mark), confidence, decode_causes(causes))
+    return Screening(flag, Visibility(visibility), shown, whole, frozenset(map(CauseKind, reminded)))
 
 
 def _write_answer(outcome: Written | ChatError) -> dict[str, Any]:
