@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final, NewType
+from typing import Annotated, Any, Final, NewType
 
 from pydantic import Field
 
@@ -61,12 +61,19 @@ IMAGES: Final = frozenset({MediaType.PNG, MediaType.JPEG, MediaType.WEBP, MediaT
 VIDEOS: Final = frozenset({MediaType.MP4, MediaType.WEBM, MediaType.MOV})
 
 
+PER_KIND: Final[Mapping[EvidenceKind, int]] = {EvidenceKind.VIDEO: 10, EvidenceKind.SCREEN_RECORDING: 10}
+"""Of what takes long to watch, and much room."""
+
+
 class EvidenceRules(Part):
     """Limits of evidence; those in force count, none is pinned by a dispute."""
 
     document_bytes: int = Field(10 * MB, ge=1, le=5 * 1024**3, description="Largest image, PDF or text.")
     video_bytes: int = Field(100 * MB, ge=1, le=5 * 1024**3, description="Largest video.")
     per_side: int = Field(50, ge=1, le=1000, description="Pieces of evidence of one side in a room.")
+    per_kind: dict[EvidenceKind, Annotated[int, Field(ge=1, le=1000)]] = Field(
+        dict(PER_KIND), description="The same of one kind; what is not named has the limit of the side."
+    )
     pending: int = Field(10, ge=1, le=100, description="Uploads of one person in a room that may be under way at once.")
     kinds: tuple[EvidenceKind, ...] = Field(tuple(EvidenceKind), description="The kinds that are taken.")
     caption_chars: int = Field(1000, ge=0, le=4000, description="Longest caption.")
@@ -83,6 +90,10 @@ class EvidenceRules(Part):
     def largest(self, media_type: MediaType) -> int:
         """The most bytes that evidence of this type may have."""
         return self.video_bytes if media_type in VIDEOS else self.document_bytes
+
+    def most_of(self, kind: EvidenceKind) -> int:
+        """The most pieces of this kind that a side may have in a room."""
+        return min(self.per_side, self.per_kind.get(kind, self.per_side))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +123,16 @@ def may_add(facts: RoomFacts, role: Role) -> None:
         raise RoomClosed("This room is closed.")
 
 
-def check_announcement(said: Announcement, rules: EvidenceRules, *, added: int, pending: int) -> MediaType:
+def check_announcement(
+    said: Announcement, rules: EvidenceRules, *, added: int, of_kind: int, pending: int
+) -> MediaType:
     """Check what an uploader announces.
 
     Args:
         said: the announcement.
         rules: the limits in force.
         added: pieces of evidence that the same side has in the room.
+        of_kind: those of them that are of the kind that is announced.
         pending: uploads of the same person there that are not completed.
 
     Returns:
@@ -127,7 +141,7 @@ def check_announcement(said: Announcement, rules: EvidenceRules, *, added: int, 
     Raises:
         BadRequest: a field that cannot be; ``details["field"]`` names it.
         TooLarge: more than ``details["limit"]`` bytes or characters.
-        Refused: rule ``evidence_limit`` or ``uploads_pending``, with ``details["limit"]``.
+        Refused: rule ``evidence_limit``, ``evidence_kind_limit`` or ``uploads_pending``, with ``details["limit"]``.
     """
     media_type = _media_type(said.media_type, said.filename)
     if not said.size >= 1:
@@ -148,6 +162,9 @@ def check_announcement(said: Announcement, rules: EvidenceRules, *, added: int, 
     if added >= rules.per_side:
         details = {"rule": "evidence_limit", "limit": rules.per_side}
         raise Refused(f"A side adds at most {rules.per_side} pieces of evidence.", details=details)
+    if of_kind >= (limit := rules.most_of(said.kind)):
+        details = {"rule": "evidence_kind_limit", "kind": said.kind.value, "limit": limit}
+        raise Refused(f"A side adds at most {limit} pieces of evidence of this kind.", details=details)
     if pending >= rules.pending:
         details = {"rule": "uploads_pending", "limit": rules.pending}
         raise Refused("Too many uploads are under way; complete some of them first.", details=details)

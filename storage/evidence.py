@@ -4,11 +4,12 @@ A piece is announced, uploaded, looked at, and then sealed: an entry in its room
 of the bytes. The states say what has still to be done, so that whatever was interrupted can be finished by anybody.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pymongo.errors import DuplicateKeyError
 
@@ -95,6 +96,15 @@ class Evidence:
         return replace(self, state=state, touched_at=instant(at), **changed)
 
 
+class Counts(NamedTuple):
+    """How many pieces a side has in a room, how many of them of each kind, and how many uploads a user has under way
+    there."""
+
+    added: int
+    kinds: Mapping[EvidenceKind, int]
+    pending: int
+
+
 class EvidenceStore:
     """Keeps what is known of evidence. Every method raises ``policies.errors.Unavailable`` when there is no answer."""
 
@@ -122,15 +132,17 @@ class EvidenceStore:
         query = {"_id": before.id, "state": before.state.value, "touched_at": before.touched_at}
         return await self._evidence.update_one(query, {"$set": _encode(after)}) == 1
 
-    async def counts(self, room: RoomId, role: Role, uploader: UserId) -> tuple[int, int]:
-        """How many pieces a side has in a room, and how many uploads a user has under way there."""
+    async def counts(self, room: RoomId, role: Role, uploader: UserId) -> Counts:
+        """What a side and a user have in a room."""
         states = [state.value for state in COUNTED]
         found = await self._evidence.find(
-            {"room": room, "state": {"$in": states}}, projection={"role": 1, "state": 1, "uploader.id": 1}
+            {"room": room, "state": {"$in": states}},
+            projection={"role": 1, "state": 1, "uploader.id": 1, "said.kind": 1},
         )
-        added = sum(each["role"] == role.value for each in found)
+        kinds = Counter(EvidenceKind(each["said"]["kind"]) for each in found if each["role"] == role.value)
         announced = EvidenceState.ANNOUNCED.value
-        return added, sum(each["state"] == announced and each["uploader"]["id"] == uploader for each in found)
+        pending = sum(each["state"] == announced and each["uploader"]["id"] == uploader for each in found)
+        return Counts(kinds.total(), kinds, pending)
 
     async def of_room(self, room: RoomId) -> list[Evidence]:
         """All sealed pieces of a room, the oldest first."""

@@ -26,12 +26,12 @@ from chatserver.evidence.register import Register
 from chatserver.evidence.scanner import Scanner, ScannerAway
 from policies.dispute.state import EvidenceRequest
 from policies.errors import ChatError, Conflict, NotFound, Refused, Unavailable
-from policies.evidence import Announcement, EvidenceId, EvidenceRules, check_announcement, may_add
+from policies.evidence import Announcement, EvidenceId, EvidenceRules, MediaType, check_announcement, may_add
 from policies.instant import instant
 from policies.room import RoomFacts, dispute_of
 from policies.vocabulary import EvidenceKind, Role, RoomId, UserId
 from storage.disputes import Disputes
-from storage.evidence import Evidence, EvidenceState, EvidenceStore, Seen
+from storage.evidence import Counts, Evidence, EvidenceState, EvidenceStore, Seen
 from storage.object_store import ObjectChanged, ObjectStore, SignedRequest, StoredObject
 
 THUMBNAIL_TYPE: Final = "image/webp"
@@ -108,8 +108,8 @@ class Intake:
         new = self._new_id() if key is None else _keyed_id(facts.id, uploader, key)
         if key is not None and (known := await self._known.get(new)) is not None:
             return await self._announced(known, said)
-        added, pending = await self._known.counts(facts.id, role, uploader)
-        media_type = check_announcement(said, self._rules, added=added, pending=pending)
+        counts = await self._known.counts(facts.id, role, uploader)
+        media_type = self._check(said, counts)
         now = instant(self._clock.now())
         evidence = Evidence(
             id=new,
@@ -130,13 +130,20 @@ class Intake:
         if not await self._known.add(evidence):
             raise Unavailable("The same is being announced right now.", retry_after_ms=200)
         # Several may have been announced at once: each that finds too many now takes itself back.
-        added, pending = await self._known.counts(facts.id, role, uploader)
+        counts = await self._known.counts(facts.id, role, uploader)
         try:
-            check_announcement(said, self._rules, added=added - 1, pending=pending - 1)
+            self._check(said, counts, own=1)
         except Refused:
             await self.abandon(evidence)
             raise
         return evidence, await self._sign(evidence)
+
+    def _check(self, said: Announcement, counts: Counts, own: int = 0) -> MediaType:
+        """Check an announcement; ``own``: as many of those that were counted are this one itself."""
+        of_kind = counts.kinds.get(said.kind, 0)
+        return check_announcement(
+            said, self._rules, added=counts.added - own, of_kind=of_kind - own, pending=counts.pending - own
+        )
 
     async def _announced(self, known: Evidence, said: Announcement) -> tuple[Evidence, Upload]:
         """The answer to an announcement that came before."""

@@ -10,6 +10,7 @@ from typing import Final
 from policies.conduct import ConductRules
 from policies.contact.rules import ContactRules
 from policies.dispute.policy import REMINDED, Policy, Terms
+from policies.evidence import PER_KIND, EvidenceRules
 from policies.secrets import SecretKind, SecretRules
 from policies.strikes import StrikeRules
 from policies.vocabulary import TrustLevel
@@ -46,6 +47,7 @@ def doubts(policy: Policy) -> list[Doubt]:
         *_of_opening(policy),
         *_of_times(policy.terms),
         *_of_money(policy.terms),
+        *_of_evidence(policy.evidence),
         *_of_contact(policy.contact),
         *_of_conduct(policy.conduct),
         *_of_secrets(policy.secrets),
@@ -92,6 +94,12 @@ def _of_money(terms: Terms) -> Iterator[Doubt]:
             yield Doubt(f"terms.second_person_above.{currency}", "not an ISO 4217 code such as EUR: matches no order")
         if amount < 0:
             yield Doubt(f"terms.second_person_above.{currency}", "below 0: every decision needs a second person")
+
+
+def _of_evidence(rules: EvidenceRules) -> Iterator[Doubt]:
+    for kind, limit in rules.per_kind.items():
+        if limit > rules.per_side and limit != PER_KIND.get(kind):
+            yield Doubt(f"evidence.per_kind.{kind}", "above evidence.per_side, which comes first")
 
 
 def _of_contact(rules: ContactRules) -> Iterator[Doubt]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from policies.conduct import ConductRules
 from policies.contact.rules import ContactRules
-from policies.evidence import EvidenceRules
+from policies.evidence import PER_KIND, EvidenceRules
 from policies.part import Duration, Part
 from policies.secrets import SecretRules
 from policies.strikes import StrikeRules
@@ -133,7 +133,8 @@ class Policy(Part):
 
 def parse_policy(content: Mapping[str, Any]) -> Policy:
     """The policy of a parsed file. What it leaves out has its default; so has a trust level without a window, a
-    deadline without a reminder (0 turns one off), and a reason without a checklist.
+    deadline without a reminder (0 turns one off), a kind of evidence without a number (of those that have one), and a
+    reason without a checklist.
 
     Raises:
         pydantic.ValidationError: something in it is unknown or not acceptable.
@@ -144,6 +145,7 @@ def parse_policy(content: Mapping[str, Any]) -> Policy:
         update={
             "opening": read.opening.model_copy(update={"windows": {**Opening().windows, **read.opening.windows}}),
             "terms": read.terms.model_copy(update={"reminders": reminders}),
+            "evidence": read.evidence.model_copy(update={"per_kind": {**PER_KIND, **read.evidence.per_kind}}),
             "checklists": {**_CHECKLISTS, **read.checklists},
         }
     )

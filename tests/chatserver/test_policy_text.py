@@ -49,6 +49,7 @@ policies = st.fixed_dictionaries(
             {},
             optional={
                 "per_side": st.integers(1, 1000),
+                "per_kind": st.dictionaries(st.sampled_from(sorted(EvidenceKind)), st.integers(1, 1000), max_size=3),
                 "kinds": st.lists(st.sampled_from(sorted(EvidenceKind)), min_size=1, max_size=3, unique=True),
                 "retention": durations,
             },
@@ -174,6 +175,11 @@ def test_a_trust_level_that_a_file_leaves_out_keeps_its_window() -> None:
     assert policy.opening.windows[TrustLevel.UNVERIFIED] == timedelta(days=14)
 
 
+def test_a_kind_of_evidence_that_a_file_leaves_out_keeps_its_number() -> None:
+    policy = parse_policy({"evidence": {"per_kind": {"photo": 3}}})
+    assert policy.evidence.per_kind == {"photo": 3, "video": 10, "screen_recording": 10}
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0s"), (1, "1s"), (59, "59s"), (60, "1m"), (90_061, "1d 1h 1m 1s"), (86_400, "1d"), (129_600, "1d 12h")],
@@ -190,6 +196,9 @@ def test_durations_are_written_as_a_person_would(seconds: int, text: str) -> Non
         {"opening": {"windows": {"famous": "1d"}}},
         {"terms": {"settlement_retries": 101}},
         {"terms": {"reminders": {"room_closes": "1h"}}},
+        {"evidence": {"per_kind": {"photos": 3}}},
+        {"evidence": {"per_kind": {"photo": 0}}},
+        {"evidence": {"per_kind": {"photo": 1001}}},
         {"checklists": {"defective": {"buyer": ["photos"]}}},
         {"contact": {"categories": {"fax": {"warn": 0.5}}}},
         {"contact": {"default": {"warn": 1.1}}},

@@ -38,8 +38,8 @@ FACTS = RoomFacts(
 )
 
 
-def check(said: Announcement = SAID, *, added: int = 0, pending: int = 0) -> MediaType:
-    return check_announcement(said, RULES, added=added, pending=pending)
+def check(said: Announcement = SAID, *, added: int = 0, of_kind: int = 0, pending: int = 0) -> MediaType:
+    return check_announcement(said, RULES, added=added, of_kind=of_kind, pending=pending)
 
 
 @pytest.mark.parametrize("role", [Role.BUYER, Role.SELLER, Role.AGENT, Role.SENIOR_AGENT])
@@ -123,8 +123,18 @@ def test_texts_have_their_limits() -> None:
 def test_a_kind_may_be_left_out_by_the_operator() -> None:
     rules = EvidenceRules(kinds=(EvidenceKind.TRACKING,))
     with pytest.raises(BadRequest) as refused:
-        check_announcement(SAID, rules, added=0, pending=0)
+        check_announcement(SAID, rules, added=0, of_kind=0, pending=0)
     assert refused.value.details["field"] == "kind"
+
+
+def test_a_side_has_its_limit_of_each_kind() -> None:
+    rules = EvidenceRules(per_side=3, per_kind={EvidenceKind.VIDEO: 2, EvidenceKind.DOCUMENT: 9})
+    for kind, limit in ((EvidenceKind.VIDEO, 2), (EvidenceKind.DOCUMENT, 3), (EvidenceKind.PHOTO, 3)):
+        said = replace(SAID, kind=kind)
+        check_announcement(said, rules, added=limit - 1, of_kind=limit - 1, pending=0)
+        with pytest.raises(Refused) as refused:
+            check_announcement(said, rules, added=2, of_kind=limit, pending=0)
+        assert refused.value.details == {"rule": "evidence_kind_limit", "kind": kind, "limit": limit}
 
 
 def test_a_side_and_a_person_have_their_limits() -> None:

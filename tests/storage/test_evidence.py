@@ -90,9 +90,12 @@ async def test_a_side_is_counted_by_room_and_uploads_by_person(known: EvidenceSt
         piece(21, role=Role.SELLER, uploader=SHOP),
         piece(22, room=OTHER),
     )
-    assert await known.counts(ROOM, Role.BUYER, ADA) == (5, 1)
-    assert await known.counts(ROOM, Role.SELLER, SHOP) == (1, 1)
-    assert await known.counts(OTHER, Role.SELLER, SHOP) == (0, 0)
+    assert await known.counts(ROOM, Role.BUYER, ADA) == (5, {EvidenceKind.PHOTO: 5}, 1)
+    assert await known.counts(ROOM, Role.SELLER, SHOP) == (1, {EvidenceKind.PHOTO: 1}, 1)
+    assert await known.counts(OTHER, Role.SELLER, SHOP) == (0, {}, 0)
+    video = replace(piece(23).said, kind=EvidenceKind.VIDEO)
+    await keep(known, piece(23, said=video), piece(24, said=video, state=EvidenceState.REFUSED))
+    assert await known.counts(ROOM, Role.BUYER, ADA) == (6, {EvidenceKind.PHOTO: 5, EvidenceKind.VIDEO: 1}, 2)
 
 
 async def test_what_is_sealed_is_found_by_room_and_by_bytes(known: EvidenceStore) -> None:

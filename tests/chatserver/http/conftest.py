@@ -24,6 +24,7 @@ from chatserver.http.api import create_api
 from chatserver.http.services import Services
 from chatserver.metrics import Metrics
 from chatserver.moderation_office import moderation_office
+from chatserver.policy_file import load_policy
 from chatserver.screening import TextScreening
 from chatserver.settings import Settings
 from chatserver.tracing import Tracing
@@ -228,7 +229,7 @@ async def backstage(
         return clock.now()
 
     ledger = Ledger(log, rooms, orders, disputes, Outbox(database), claims, timedelta(seconds=30))
-    policy = Policy()
+    policy = load_policy(settings.policy_file)
     desk = Desk(
         ledger,
         clock=clock,

@@ -46,6 +46,7 @@ def test_the_default_policy_raises_no_doubt() -> None:
         ),
         ("terms", {"second_person_above": {"EUR": 0}}, {"second_person_above": {"EUR": -1}}, "second_person_above.EUR"),
         ("terms", {"second_person_above": {"EUR": 1}}, {"second_person_above": {"eur": 1}}, "second_person_above.eur"),
+        ("evidence", {"per_side": 3, "per_kind": {"photo": 3}}, {"per_kind": {"photo": 51}}, "per_kind.photo"),
         ("contact", {"own_domains": ["shop.example"]}, {"own_domains": ["https://shop.example"]}, "own_domains"),
         ("contact", {"own_domains": ["лавка.рф"]}, {"own_domains": ["localhost"]}, "own_domains"),
         ("contact", {"default": {"warn": 0.2}}, {"default": {"warn": 0.19}}, "default.warn"),
