@@ -42,6 +42,25 @@ class Ruled(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    facts: RoomFacts
+    author: Author
+    verdict: Verdict
+    seq: Seq
+    reason: str
+    command_id: CommandId
+
+    @property
+    def key(self) -> str:
+        """What tells a ruling that has no entry of its own from others."""
+        return KEY_SEPARATOR.join((self.author.id, self.verdict.value, self.command_id))
+
+    def is_said_by(self, first: Entry) -> bool:
+        """Whether an entry with the same id says the same."""
+        return same_verdict(self.verdict, self.seq, self.reason, first)
+
+
+@dataclass(frozen=True, slots=True)
 class Moderation:
     """See the module.
 
@@ -71,65 +90,45 @@ class Moderation:
             Conflict: the author used this command id for something else.
             Unavailable: the outcome is unknown, or too many are at it; the same may be sent again.
         """
+        asked = _Asked(facts, author, verdict, seq, reason, command_id)
         first = await self.log.find(facts.id, author.id, command_id)
         if first is not None:
-            if not same_verdict(verdict, seq, reason, first):
+            if not asked.is_said_by(first):
                 raise Conflict("This command id was used for something else.", details={"seq": first.seq})
             return Ruled(first, duplicate=True)
-        key = _key(author, verdict, command_id)
         recorded = False
         for _ in range(ATTEMPTS):
             read = await self.log.read(facts.id, seq)
-            if read is not None and read.flag is not None and await self.log.was_ruled(read, key):
+            if read is not None and read.flag is not None and await self.log.was_ruled(read, asked.key):
                 return Ruled(None, duplicate=True)
             target = None if read is None else target_of(read)
             effect = judge(verdict, target, author.role, reason)
             if effect is Effect.NOTHING or read is None or target is None:
                 return Ruled(None)
             if not recorded:  # before anything is done, and once
-                await self._record(facts, author, verdict, seq, reason)
+                await self._record(asked)
                 recorded = True
-            ruled = await self._carry_out(facts, author, verdict, read, target, effect, reason, command_id)
+            ruled = await self._carry_out(asked, read, target, effect)
             if ruled is not None:
                 return ruled
         raise Unavailable("Too many are writing to this room at once.", retry_after_ms=1000)
 
-    async def _carry_out(
-        self,
-        facts: RoomFacts,
-        author: Author,
-        verdict: Verdict,
-        read: Entry,
-        target: Target,
-        effect: Effect,
-        reason: str,
-        command_id: CommandId,
-    ) -> Ruled | None:
+    async def _carry_out(self, asked: _Asked, read: Entry, target: Target, effect: Effect) -> Ruled | None:
         """Do what a verdict means, unless somebody else was faster: None."""
         if effect is Effect.FLAG:
-            key = _key(author, verdict, command_id)
-            ruling = Ruling(None, STATES[verdict], author.id, instant(self.clock.now()), key)
+            ruling = Ruling(None, STATES[asked.verdict], asked.author.id, instant(self.clock.now()), asked.key)
             return Ruled(None) if await self.log.rule(read, ruling) else None
-        if facts.kind is RoomKind.DISPUTE and (dispute := dispute_of(facts)) is not None:
-            kind = ReleaseMessage if verdict is Verdict.RELEASE else RedactMessage
-            ran = await self.desk.run(dispute, kind(author, command_id, read.seq, reason))
+        if asked.facts.kind is RoomKind.DISPUTE and (dispute := dispute_of(asked.facts)) is not None:
+            kind = ReleaseMessage if asked.verdict is Verdict.RELEASE else RedactMessage
+            ran = await self.desk.run(dispute, kind(asked.author, asked.command_id, read.seq, asked.reason))
             return None if ran.first is None else Ruled(ran.first, ran.duplicate)
-        return await self._append(facts, author, verdict, read, target, reason, command_id)
+        return await self._append(asked, read, target)
 
-    async def _append(
-        self,
-        facts: RoomFacts,
-        author: Author,
-        verdict: Verdict,
-        read: Entry,
-        target: Target,
-        reason: str,
-        command_id: CommandId,
-    ) -> Ruled | None:
-        head = await self.log.head(facts.id)
-        now = max(instant(self.clock.now()), head.at)
-        draft = announcement(verdict, target, author, command_id, reason)
-        entries = link(facts.id, head, [draft], now, self.salt)
+    async def _append(self, asked: _Asked, read: Entry, target: Target) -> Ruled | None:
+        room, author = asked.facts.id, asked.author
+        head = await self.log.head(room)
+        draft = announcement(asked.verdict, target, author, asked.command_id, asked.reason)
+        entries = link(room, head, [draft], max(instant(self.clock.now()), head.at), self.salt)
 
         async def work(session: Session) -> None:
             if not await self.log.rule(read, ruling_of(entries[0]), session):
@@ -140,21 +139,16 @@ class Moderation:
             await asyncio.shield(asyncio.ensure_future(self._write(entries, work)))
         except AppendLost:
             # Perhaps the same command, sent again while it was carried out.
-            first = await self.log.find(facts.id, author.id, command_id)
-            return Ruled(first, duplicate=True) if first and same_verdict(verdict, read.seq, reason, first) else None
+            first = await self.log.find(room, author.id, asked.command_id)
+            return Ruled(first, duplicate=True) if first and asked.is_said_by(first) else None
         return Ruled(entries[0])
 
     async def _write(self, entries: Sequence[Entry], work: Callable[[Session], Awaitable[None]]) -> None:
         await self.log.append_with(entries, work)
         await self.announce(entries)
 
-    async def _record(self, facts: RoomFacts, author: Author, verdict: Verdict, seq: Seq, reason: str) -> None:
-        details: dict[str, Any] = {"seq": seq, "reason": reason} if reason else {"seq": seq}
-        action = f"entry.{verdict.value}"
+    async def _record(self, asked: _Asked) -> None:
+        details: dict[str, Any] = {"seq": asked.seq, "reason": asked.reason} if asked.reason else {"seq": asked.seq}
+        facts, author, action = asked.facts, asked.author, f"entry.{asked.verdict.value}"
         now = self.clock.now()
         await self.audit.record(AuditRecord(now, author.id, author.role, action, dispute_of(facts), facts.id, details))
-
-
-def _key(author: Author, verdict: Verdict, command_id: CommandId) -> str:
-    """What tells a ruling that has no entry of its own from others."""
-    return KEY_SEPARATOR.join((author.id, verdict.value, command_id))
