@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     RELEASE = "release"
     """Everybody may see all of it: nothing was wrong."""
     REDACT = "redact"
-    """The other side must not see this message."""
+    """The other side must not see this message, or this evidence."""
     CONFIRM = "confirm"
     """It was rightly flagged, and stays as it is."""
 
@@ -41,6 +41,8 @@ STATES: Final[Mapping[Verdict, FlagState]] = {
     Verdict.CONFIRM: FlagState.CONFIRMED,
 }
 """What a flag is after each verdict."""
+_HIDEABLE: Final = frozenset({EntryKind.MESSAGE, EntryKind.EVIDENCE_ADDED})
+"""What can be hidden by itself. Other entries say how the dispute stands, which both sides have to know."""
 _KINDS: Final = {Verdict.RELEASE: EntryKind.MESSAGE_RELEASED, Verdict.REDACT: EntryKind.MESSAGE_REDACTED}
 
 
@@ -49,7 +51,7 @@ class Target:
     """What matters of the entry that a verdict is about, as it is now.
 
     ``flag``: the state of its flag, None without one. ``masked``: parts of its texts are not shown to everybody.
-    ``speaks``: it is a message that says something.
+    ``speaks``: it is a message that says something, or evidence.
     """
 
     seq: Seq
@@ -75,6 +77,7 @@ class Target:
 def target_of(entry: Entry) -> Target:
     """What matters of an entry."""
     text = entry.written.get("text", "") if entry.kind is EntryKind.MESSAGE else ""
+    speaks = entry.kind is EntryKind.EVIDENCE_ADDED or (isinstance(text, str) and says_something(text))
     return Target(
         entry.seq,
         entry.kind,
@@ -83,7 +86,7 @@ def target_of(entry: Entry) -> Target:
         entry.shown,
         None if entry.flag is None else entry.flag.state,
         entry.whole is not None,
-        isinstance(text, str) and says_something(text),
+        speaks,
         entry.erased,
     )
 
@@ -135,10 +138,10 @@ def _release(target: Target) -> Effect:
 
 
 def _redact(target: Target, reason: str) -> Effect:
-    if target.kind is not EntryKind.MESSAGE:
-        raise Refused("Only messages can be redacted.", details={"rule": "not_a_message"})
+    if target.kind not in _HIDEABLE:
+        raise Refused("Only messages and evidence can be redacted.", details={"rule": "not_a_message"})
     if not reason.strip():
-        raise BadRequest("Say why this message is redacted.", details={"field": "reason"})
+        raise BadRequest("Say why this is redacted.", details={"field": "reason"})
     if not target.hidden:
         return Effect.SHOWN
     return Effect.NOTHING if target.flag in (None, FlagState.CONFIRMED) else Effect.FLAG

@@ -154,14 +154,14 @@ def router(services: Services) -> APIRouter:
         idempotency_key: Key = None,
     ) -> Response:
         """For agents, in any room but of their own cases, closed or not; no claim of the case is needed. What was
-        withheld or masked is shown to all, and a withheld message counts from now on as what it is. A flag on what
-        everybody saw anyway is taken back, and nobody is told. What is released already stays so.
+        withheld or masked is shown to all, and withheld messages and evidence count from now on as what they are. A
+        flag on what everybody saw anyway is taken back, and nobody is told. What is released already stays so.
         """
         return await ruled(Verdict.RELEASE, identity, room, seq, ruling, idempotency_key)
 
     @routes.post(
         "/rooms/{room}/entries/{seq}/redact",
-        summary="Hide a message from the other side",
+        summary="Hide a message or evidence from the other side",
         response_model=RulingMade,
         responses=answers,
     )
@@ -172,8 +172,9 @@ def router(services: Services) -> APIRouter:
         identity: Annotated[Identity, Depends(user)],
         idempotency_key: Key = None,
     ) -> Response:
-        """For agents, as above: any message of a party, whether something was found in it or not. What is hidden
-        already stays so, and its flag is confirmed."""
+        """For agents, as above: any message of a party and any evidence (by its entry `evidence.added`), whether
+        something was found in it or not. Hidden evidence is given to its uploader and staff alone; a download that was
+        signed before stays good until it expires. What is hidden already stays so, and its flag is confirmed."""
         return await ruled(Verdict.REDACT, identity, room, seq, ruling, idempotency_key)
 
     @routes.post(

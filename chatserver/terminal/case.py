@@ -27,7 +27,7 @@ HELP: Final = (
 )
 STAFF_HELP: Final = (
     "/claim [over], /unclaim [recuse] [REASON]      take the case, give it back",
-    "/release N [REASON], /redact N REASON          show a message to everybody, hide it from the other side",
+    "/release N [REASON], /redact N REASON          show an entry to everybody, hide a message or evidence",
     "/ask buyer|seller WHAT      request evidence",
     "/attach FILE [KIND] [CAPTION]      add evidence yourself",
     "/recommend, /decide OUTCOME RESOLUTION [AMOUNT] CODE[,...] STATEMENT",

@@ -344,7 +344,7 @@ _KINDS: Final[dict[EntryKind, Callable[[Body], Said]]] = {
     EntryKind.APPEAL_FILED: _appeal,
     EntryKind.DEADLINE_APPROACHING: _approaching,
     EntryKind.DEADLINE_EXTENDED: _extended,
-    EntryKind.MESSAGE_REDACTED: _about_message("Message withheld by support"),
+    EntryKind.MESSAGE_REDACTED: _about_message("Withheld by support"),
     EntryKind.MESSAGE_RELEASED: _about_message("Released by support"),
     EntryKind.ORDER_UPDATED: _order_updated,
     EntryKind.NOTICE: _notice,

@@ -69,7 +69,8 @@ def release(plan: Plan, command: ReleaseMessage) -> None:
     draft = announcement(Verdict.RELEASE, target, command.author, command.command_id, command.reason)
     plan.add(draft)
     if "counts" in draft.body:
-        plan.attended(target.author, "message", target.seq)
+        by = "evidence" if target.kind is EntryKind.EVIDENCE_ADDED else "message"
+        plan.attended(target.author, by, target.seq)
 
 
 def redact(plan: Plan, command: RedactMessage) -> None:

@@ -24,7 +24,8 @@ AGENT = Author(UserId("agent-1"), Role.AGENT, "Al")
 
 async def added(room: Room, evidence: str) -> Entry:
     entries = await room.backstage.services.log.read_before(room.room, None, 100)
-    (entry,) = (each for each in entries if each.body.get("evidence") == evidence)
+    of_it = [each for each in entries if each.body.get("evidence") == evidence]
+    (entry,) = (each for each in of_it if each.kind is EntryKind.EVIDENCE_ADDED)
     return entry
 
 

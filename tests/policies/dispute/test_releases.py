@@ -143,6 +143,40 @@ def test_redacting_takes_nothing_back() -> None:
     assert replace(story.state, seq=before.seq) == before
 
 
+def withheld_evidence(story: Story, author: Author) -> Target:
+    """A picture whose code leads elsewhere, say."""
+    command = story.command(author, ask.AddEvidence, "e1", EvidenceKind.PHOTO)
+    [entry] = story._write(decide(story.state, command, story.now, WITHHOLDING))
+    return target(entry)
+
+
+def test_withheld_evidence_counts_from_its_release() -> None:
+    story = Story().wait(2 * H)
+    about = withheld_evidence(story, SELLER)
+    assert story.state.attended_at is None
+    released, attended = releases(story.wait(3 * H), about)
+    assert released.body == {"seq": about.seq, "side": "seller", "reason": "A false alarm", "counts": True}
+    assert attended.body == {"by": "evidence", "entry": about.seq}
+    assert story.stands() is Status.WAITING_FOR_BUYER
+    story.wait(H).says(BUYER, "Thanks")
+    policy = parse_policy({"terms": {"attend_within": "6h"}})
+    assert dry_run(story.entries, policy, story.now).differences == ()
+
+
+def test_evidence_is_redacted_and_released_and_counts_once() -> None:
+    story = Story()
+    added, _ = story.did(SELLER, ask.AddEvidence, "e1", EvidenceKind.PHOTO)
+    before = story.state
+    [redacted] = story.did(AGENT, ask.RedactMessage, added.seq, "An address", target(added, flag=None))
+    assert redacted.kind is EntryKind.MESSAGE_REDACTED
+    assert redacted.body == {"seq": added.seq, "side": "seller", "reason": "An address"}
+    hidden = target(added, flag=None, shown=Visibility.WITHHELD)
+    assert story.did(AGENT, ask.RedactMessage, added.seq, "An address", hidden) == []
+    [released] = releases(story, hidden)
+    assert released.body == {"seq": added.seq, "side": "seller", "reason": "A false alarm"}
+    assert replace(story.state, seq=before.seq) == before  # it was seen, and what it set going stays
+
+
 def test_doing_nothing_writes_nothing() -> None:
     story = Story()
     about = withheld(story, SELLER)
