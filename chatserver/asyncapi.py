@@ -242,7 +242,9 @@ Every room is a log: entries with a `seq` of 1, 2, 3 … without holes, and `ent
 Join with `after` (the last seq you have) to go on after a disconnect: `joined` brings what came since, live entries
 follow with no hole and no repeat. An entry withheld from you keeps its place, with an empty body and `withheld: true`;
 its author and staff see the body and the mark. When staff release or redact an entry, the log says so in an entry of
-its own, and `entry.changed` shows what the one that it is about looks like now.
+its own, and `entry.changed` shows what the one that it is about looks like now. Whoever keeps entries must follow: hide
+what a `message.redacted` names (`seq` of its body) at once, and read again what such an entry names when the connection
+broke before its `entry.changed` came.
 
 A dispute is what the entries of its room add up to. Its commands go to that room; a rule that says no is a `refused`
 with `details.rule`, and where it helps `opens_at`, `due_at` or `fallback`. What somebody else was faster at is a

@@ -384,8 +384,10 @@ class EntryFrame(Frame):
 
 class EntryChanged(Frame):
     """Staff have released or redacted an entry: how it is shown to this reader from now on. It comes after the entry of
-    the log that says so (``message.released``, ``message.redacted``), also to a client that comes back later; where
-    ``joined`` left out some (``more``), such entries of ``history`` tell which ``seq`` to ask for again."""
+    the log that says so (``message.released``, ``message.redacted``), also to a client that comes back later: after
+    ``joined``, and after each page of ``history`` that goes on with ``after``. A client that keeps entries hides what a
+    ``message.redacted`` names (``seq``) at once, and reads again what such an entry names (``history`` with ``after``
+    one less, ``limit`` 1) when this frame does not come: a connection may break in between."""
 
     type: Literal["entry.changed"] = "entry.changed"
     room: str

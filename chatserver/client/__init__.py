@@ -17,7 +17,8 @@ dispute stands (``room.dispute``, ``room.available_actions``), and ``room.case``
 
 A text that breaks a rule of the platform is stored all the same; what became of it is in ``notice`` of the answer, for
 its author. Staff find why in ``entry.flag`` and decide with ``room.release`` and ``room.redact``; an entry that was
-changed so comes with ``client.events()`` as ``Changed``.
+changed so comes with ``client.events()`` as ``Changed``, also when that happened while the client was away. An
+application that keeps entries beyond its own end hides ``entry.body["seq"]`` of each ``message.redacted`` it reads.
 
 It needs ``websockets`` and ``pydantic`` (and ``httpx`` to open a dispute or to add evidence), and nothing of the
 server but its wire vocabulary.

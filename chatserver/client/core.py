@@ -280,8 +280,7 @@ class ClientCore:
                 self.events.append(TokenWanted(frame.in_s))
             case Changed():
                 if (room := self._rooms.get(frame.room)) is not None:
-                    room.feed.amend(frame.entry)
-                    self.events.append(Observed(frame))
+                    self._changed(room, frame)
             case _:
                 if frame.room in self._rooms:
                     self.events.append(Observed(frame))
@@ -296,7 +295,7 @@ class ClientCore:
         room = self._rooms.get(frame.room)
         if room is None or frame.id not in (None, room.join.id):
             return  # left meanwhile, or the answer to an earlier join
-        room.opened(frame)
+        room.opened(frame, now)
         self.events += (RoomOpened(frame), Readable(frame.room))
         self._flush(now)
 
@@ -305,12 +304,24 @@ class ClientCore:
         if room is None:
             return
         room.feed.offer(frame.entry)
+        room.read([frame.entry], now)
         self.events.append(Readable(frame.room))
         if room.feed.missing is not None:
             self._flush(now)
 
+    def _changed(self, room: JoinedRoom, frame: Changed) -> None:
+        room.feed.amend(frame.entry)
+        room.changed.seen(frame.entry.seq)
+        self.events.append(Observed(frame))
+
     def _page(self, page: Page, now: float) -> None:
         room = self._rooms.get(page.room)
+        if room is not None and page.id == room.look.id:
+            room.looked(page, now, self._rng)
+            for entry in page.entries:
+                self._changed(room, Changed(type="entry.changed", room=page.room, entry=entry))
+            self._flush(now)
+            return
         if room is None or page.id != room.fetch.id:
             self._answered(page.id, page, now)
             return
@@ -339,7 +350,7 @@ class ClientCore:
             self._connect_failed(frame, now)
         elif frame.id is not None:
             for room in list(self._rooms.values()):
-                for attempt in (room.join, room.fetch):
+                for attempt in room.attempts:
                     if attempt.id == frame.id:
                         self._room_failed(room, attempt, frame, now)
         self._flush(now)
@@ -405,7 +416,7 @@ class ClientCore:
     def _sent_times(self) -> Iterator[float]:
         """When what is under way was sent."""
         for room in self._rooms.values():
-            yield from (attempt.sent_at for attempt in (room.join, room.fetch) if attempt.sent_at is not None)
+            yield from (attempt.sent_at for attempt in room.attempts if attempt.sent_at is not None)
         yield from (pending.sent_at for pending in self._commands.foremost() if pending.sent_at is not None)
 
     def _sendable(self, pending: Pending) -> bool:

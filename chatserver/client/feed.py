@@ -77,6 +77,19 @@ class RoomFeed:
         elif self._position is not None and 0 <= (place := entry.seq - self._position - 1) < len(self._ready):
             self._ready[place] = entry
 
+    def reread(self, seq: int) -> bool:
+        """An entry has changed, and how is not known: what is held from it on is dropped and fetched again.
+
+        Returns:
+            False when its reader has it already.
+        """
+        if self._position is None or seq <= self._position:
+            return False
+        while len(self._ready) >= seq - self._position:
+            self._ready.pop()
+        self._aside = {place: entry for place, entry in self._aside.items() if place < seq}
+        return True
+
     def take(self) -> Entry | None:
         """The next entry for the reader, or None when it has to wait."""
         if not self._ready:

@@ -1,12 +1,13 @@
 """One room as the client's core keeps it: its entries, and what is being asked about it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import Final
 
 from chatserver.client.attempt import Attempt
+from chatserver.client.changed_entries import ChangedEntries
 from chatserver.client.feed import RoomFeed
-from chatserver.client.frames import Opened, Page
+from chatserver.client.frames import Entry, Opened, Page
 from chatserver.protocol import ClientFrame, History, Join, Limits, Receipt
 
 RECEIPT_PAUSE_S: Final = 0.5
@@ -58,23 +59,48 @@ class JoinedRoom:
         self.join = Attempt(due=now)
         self.fetch = Attempt(due=now)
         self.receipts = Receipts()
+        self.changed = ChangedEntries()
+        self.look = Attempt(due=now)
+        """At an entry that has changed."""
 
-    def opened(self, frame: Opened) -> None:
+    def opened(self, frame: Opened, now: float) -> None:
         self.joined, self.join = True, Attempt()
+        first = self.feed.position is None
         self.feed.begin(frame.entries, frame.head)
+        if first:
+            self.changed.begin(self.feed.position or 0)
+        self.read(frame.entries, now)
+
+    def read(self, entries: Sequence[Entry], now: float) -> None:
+        """Entries came, all at once: what they say of others concerns those that came before."""
+        for seq in self.changed.said_by(entries):
+            if not self.feed.reread(seq):
+                self.changed.await_sight(seq, now)
 
     def fetched(self, page: Page, now: float, rng: Random) -> None:
         """Take a page that was asked for. One that brings nothing is asked for again, but not at once."""
         before = self.feed.tail
         self.feed.extend(page.entries)
+        self.read(page.entries, now)
         if self.feed.tail == before and self.feed.missing is not None:
             self.fetch.postpone(None, now, rng)
         else:
             self.fetch = Attempt(due=now)
 
+    def looked(self, page: Page, now: float, rng: Random) -> None:
+        """An entry that has changed was asked for."""
+        if page.entries:
+            self.look = Attempt(due=now)
+        else:
+            self.look.postpone(None, now, rng)
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        return self.join, self.fetch, self.look
+
     def lost(self) -> None:
         """The server no longer serves this room to us: it has to be joined again."""
-        self.joined, self.join, self.fetch = False, Attempt(), Attempt()
+        self.joined, self.join, self.fetch, self.look = False, Attempt(), Attempt(), Attempt()
         self.receipts.forgotten()
 
     def requests(self, now: float, new_id: Callable[[], str], limits: Limits) -> Iterator[ClientFrame]:
@@ -88,6 +114,10 @@ class JoinedRoom:
         if missing is not None and self.fetch.ready(now):
             self.fetch.sent(new_id(), now)
             yield History(type="history", id=self.fetch.id, room=self.name, after=missing, limit=limits.history_page)
+        unseen = self.changed.overdue(now)
+        if unseen is not None and self.look.ready(now):
+            self.look.sent(new_id(), now)
+            yield History(type="history", id=self.look.id, room=self.name, after=unseen - 1, limit=1)
         if self.receipts.waits and self.receipts.due <= now:
             delivered, read = self.receipts.told(now)
             yield Receipt(type="receipt", room=self.name, delivered=delivered, read=read or None)
@@ -100,5 +130,7 @@ class JoinedRoom:
             return
         if self.fetch.sent_at is None and self.feed.missing is not None:
             yield self.fetch.due
+        if self.look.sent_at is None and (unseen_at := self.changed.due) is not None:
+            yield max(unseen_at, self.look.due)
         if self.receipts.waits:
             yield self.receipts.due

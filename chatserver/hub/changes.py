@@ -18,7 +18,7 @@ from chatserver.rendering import render
 from policies.entry import Entry
 from policies.errors import ChatError
 from policies.verdicts import SHOWN
-from policies.vocabulary import RoomId, Seq
+from policies.vocabulary import RoomId, Seq, Visibility
 
 RETRY_PAUSE_S: Final = 1.0
 _KINDS: Final = frozenset(kind.value for kind in SHOWN)
@@ -69,10 +69,15 @@ class Changes:
     ) -> None:
         """A member was given a page of entries, and what the stream brought meanwhile: what it had before, or what was
         read too early, may look different now."""
-        changed = [each.body["seq"] for each in page if each.kind in SHOWN and each.body["seq"] <= (after or 0)]
+        changed = _outdated(after or 0, page)
         changed += [publication.body()["seq"] for publication in held if publication.kind in _KINDS]
         if changed:
             self._spawn(self._tell(live, tuple(dict.fromkeys(changed)), membership))
+
+    def caught_up(self, live: LiveRoom, membership: Membership, after: int, page: Iterable[Entry]) -> None:
+        """A member is being given a page of the past that follows what it has: the same."""
+        if changed := _outdated(after, page):
+            self._spawn(self._tell(live, changed, membership))
 
     async def _tell(self, live: LiveRoom, seqs: Sequence[Seq], only: Membership | None) -> None:
         for seq in seqs:
@@ -86,6 +91,18 @@ class Changes:
                 if entry is not None:
                     _show(live, entry, only)
                 break
+
+
+def _outdated(after: int, page: Iterable[Entry]) -> list[Seq]:
+    """What the rulings of a page are about, and its reader has from before; or what the page itself shows otherwise,
+    since the ruling came while it was read."""
+    read: dict[Seq, Visibility | None] = {}
+    ruled: dict[Seq, Visibility] = {}
+    for entry in page:
+        read[entry.seq] = entry.shown
+        if entry.kind in SHOWN and "seq" in entry.body:
+            ruled[Seq(entry.body["seq"])] = SHOWN[entry.kind]
+    return [seq for seq, shown in ruled.items() if seq <= after or read.get(seq, shown) is not shown]
 
 
 def _show(live: LiveRoom, entry: Entry, only: Membership | None) -> None:

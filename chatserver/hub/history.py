@@ -11,7 +11,8 @@ from policies.vocabulary import Seq
 
 
 async def read_history(hub: Hub, live: LiveRoom, membership: Membership, frame: protocol.History) -> dict[str, Any]:
-    """The answer to ``history``.
+    """The answer to ``history``. Who asks for what came after a place has what came before, perhaps as it looked then:
+    what a page says was changed of it is shown after the page.
 
     Raises:
         BadRequest: the limit is out of bounds, or both directions are asked for.
@@ -28,6 +29,7 @@ async def read_history(hub: Hub, live: LiveRoom, membership: Membership, frame: 
         entries = await hub.log.read_after(live.id, Seq(frame.after), frame.limit + 1)
         page, left_out = fit(entries[: frame.limit], user, role, most_bytes)
         more = left_out > 0 or len(entries) > frame.limit
+        hub.changes.caught_up(live, membership, frame.after, entries[: len(page)])
     else:
         before = None if frame.before is None else Seq(frame.before)
         entries = await hub.log.read_before(live.id, before, frame.limit)

@@ -124,6 +124,26 @@ async def test_who_was_away_is_shown_what_has_changed(
     assert (changed["entry"]["seq"], changed["entry"]["body"]) == (seq, {"text": ELSEWHERE})
 
 
+async def test_who_was_away_for_long_is_shown_what_has_changed(dial: Dial, pair: Pair, case: Case) -> None:
+    """The ruling stands beyond the page that ``joined`` brings."""
+    room = case.order.room
+    buyer, seller = [await dial(pair[0], user, [room]) for user in (case.order.buyer, case.order.seller)]
+    agent = await dial(pair[1], unique("agent"), [room], role="agent")
+    seq = (await seller.say(room, "You are a crook, Bo"))["seq"]
+    await buyer.reaches(room, seq)
+    await buyer.close()
+    for number in range(100):
+        await agent.say(room, f"I look at the papers, part {number}")
+    ack = await agent.ask("message.redact", expect="ack", room=room, seq=seq, reason="Not fit to be read")
+    back = await dial(pair[1], case.order.buyer)
+    joined = await back.join(room, after=seq)
+    assert (joined["more"], joined["entries"][-1]["kind"]) == (True, "message")
+    page = await back.ask("history", expect="history", room=room, after=joined["entries"][-1]["seq"])
+    assert ack["seq"] in [each["seq"] for each in page["entries"]]
+    changed = (await back.find("entry.changed", room=room))["entry"]
+    assert (changed["seq"], changed["body"], changed["withheld"]) == (seq, {}, True)
+
+
 async def test_only_support_rules_on_messages(
     dial: Dial, pair: Pair, case: Case, room: str, buyer: Peer, seller: Peer
 ) -> None:

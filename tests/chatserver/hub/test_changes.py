@@ -146,6 +146,23 @@ async def test_who_comes_back_is_shown_what_they_had() -> None:
     assert await room.told() == {"bo": [frame(message, "bo", Role.BUYER)]}
 
 
+async def test_who_catches_up_by_pages_of_history_is_shown_what_they_had() -> None:
+    message, released = entries()
+    room = Room(Log(message))
+    bo = room.memberships["bo"]
+    room.changes.caught_up(room.live, bo, 0, [message, released])
+    assert await room.told() == {}
+    room.changes.caught_up(room.live, bo, 1, [released])
+    assert await room.told() == {"bo": [frame(message, "bo", Role.BUYER)]}
+
+
+async def test_a_page_that_was_read_while_staff_ruled_is_put_right() -> None:
+    message, released = entries()
+    room = Room(Log(message))
+    room.changes.caught_up(room.live, room.memberships["bo"], 0, [replace(message, shown=None), released])
+    assert await room.told() == {"bo": [frame(message, "bo", Role.BUYER)]}
+
+
 async def test_who_comes_in_the_moment_of_a_ruling_is_shown_it() -> None:
     """The page was read before, and the stream brought the ruling before the member was there."""
     message, released = entries()
