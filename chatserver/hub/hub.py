@@ -35,7 +35,7 @@ from chatserver.hub.publication import Publication
 from chatserver.hub.rates import UserRates
 from chatserver.hub.recovery import Recovery
 from chatserver.hub.redis_url import Client
-from chatserver.hub.relay import Relay, hub_channel
+from chatserver.hub.relay import Relay, hub_channel, submitted_by
 from chatserver.hub.screening import MessageScreening
 from chatserver.hub.seats import Seats
 from chatserver.hub.sessions import Sessions
@@ -377,16 +377,21 @@ class Hub:
         if channel == CONTROL:
             self._on_control(message)
         elif channel == hub_channel(self.id):
+            now = self._loop.time()
+            for author in submitted_by(message):
+                self.message_rates.taken_elsewhere(author, now)
             self._relay.on_message(message)
         else:
             self._on_partition(message)
 
     def _on_partition(self, message: dict[str, Any]) -> None:
+        now = self._loop.time()
         for fields in message.get("entries", ()):
             publication = Publication.from_fields(fields)
             room = publication.room
-            if self._relay.pending:
-                self._relay.on_published(publication)
+            own = self._relay.pending > 0 and self._relay.on_published(publication)
+            if not own and publication.kind == _MESSAGE:
+                self.message_rates.taken_elsewhere(UserId(publication.author_id), now)
             self._writers.learn_head(room, publication.seq)
             if (live := self.live.get(room)) is not None:
                 self.take(live, (publication,))

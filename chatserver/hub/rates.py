@@ -11,6 +11,9 @@ from policies.vocabulary import UserId
 
 _ROUNDING_S: Final = 1e-6
 """Waiting exactly as long as told must be enough, whatever the sum of floats says."""
+_DEBT: Final = 4
+"""How many bursts below empty a user's bucket may get by what was taken elsewhere: as many as one who holds five
+connections, each to another process, takes there before this process hears of it."""
 
 
 class _Rate:
@@ -32,7 +35,7 @@ class _Rate:
         return wait if wait > _ROUNDING_S else 0.0
 
     def after_take(self, full_at: float, now: float) -> float:
-        """When the bucket is full again after a token was taken."""
+        """When the bucket is full again after a token was taken, whether there was one or not."""
         return max(full_at, now) + self._interval
 
 
@@ -64,17 +67,22 @@ class TokenBucket:
 class UserRates:
     """A bucket for each user, whatever number of connections they have.
 
-    A bucket that was not touched for the time that an empty one takes to fill is full, and a full one need not be
+    What a user takes on other processes is told afterwards (``taken_elsewhere``), so that nobody has to ask before a
+    token is given. Somebody who takes on several at the same moment may get a burst on each; they owe it then, and over
+    time get no more than one process would give.
+
+    A bucket that was not touched for the time that the emptiest one takes to fill is full, and a full one need not be
     remembered. So there are two generations, each as long as that time, and the older one is dropped as a whole:
     no scan, and never more than the users who did something within twice that time.
 
     Args and errors are those of `TokenBucket`.
     """
 
-    __slots__ = ("_before", "_rate", "_recent", "_recent_since")
+    __slots__ = ("_before", "_generation_s", "_rate", "_recent", "_recent_since")
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = _Rate(rate, burst)
+        self._generation_s = (1 + _DEBT) * self._rate.refill_s
         self._recent: dict[UserId, float] = {}
         self._before: dict[UserId, float] = {}
         self._recent_since = float("-inf")
@@ -85,15 +93,22 @@ class UserRates:
 
     def take(self, user: UserId, now: float) -> float:
         """Take a token of this user's. Returns 0.0, or the seconds after which there is one."""
-        age = now - self._recent_since
-        if age >= self._rate.refill_s:
-            self._before = self._recent if age < 2 * self._rate.refill_s else {}
-            self._recent = {}
-            self._recent_since = now
-        full_at = self._recent.get(user)
-        if full_at is None:
-            full_at = self._before.get(user, now)
+        full_at = self._full_at(user, now)
         wait = self._rate.wait(full_at, now)
         if not wait:
             self._recent[user] = self._rate.after_take(full_at, now)
         return wait
+
+    def taken_elsewhere(self, user: UserId, now: float) -> None:
+        """Another process has given this user a token."""
+        full_at = self._rate.after_take(self._full_at(user, now), now)
+        self._recent[user] = min(full_at, now + self._generation_s)
+
+    def _full_at(self, user: UserId, now: float) -> float:
+        age = now - self._recent_since
+        if age >= self._generation_s:
+            self._before = self._recent if age < 2 * self._generation_s else {}
+            self._recent = {}
+            self._recent_since = now
+        full_at = self._recent.get(user)
+        return self._before.get(user, now) if full_at is None else full_at

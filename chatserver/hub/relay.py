@@ -10,7 +10,7 @@ only refusals and duplicates are answered directly.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from chatserver.hub.mailbag import Mailbag
@@ -32,6 +32,11 @@ _Key = tuple[str, str, str]
 def hub_channel(hub_id: str) -> str:
     """The bus channel on which one process is addressed."""
     return f"hub:{hub_id}"
+
+
+def submitted_by(message: dict[str, Any]) -> Iterator[UserId]:
+    """The authors of the messages that another process passes to this one."""
+    return (UserId(author) for _, author, *_ in message.get("submit", ()))
 
 
 class Relay:
@@ -81,14 +86,16 @@ class Relay:
             fields += [[]] * (not submission.evidence) + [encode_screening(submission.screening)]
         self._mailbag.put(hub_channel(writer), "submit", fields)
 
-    def on_published(self, publication: Publication) -> None:
-        """An entry arrived from another process: perhaps it answers one of ours."""
+    def on_published(self, publication: Publication) -> bool:
+        """An entry arrived from another process. Returns whether it answers one of ours."""
         key = (publication.room, publication.author_id, publication.command_id)
         waiting = self._pending.get(key)
         if waiting and publication.holds(message_body(waiting[0])):
             del self._pending[key]
             for submission in waiting:
                 submission.done(first_written(publication, submission))
+            return True
+        return False
 
     def on_message(self, message: dict[str, Any]) -> None:
         """Take what another process sent to this one."""

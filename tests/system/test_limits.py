@@ -90,6 +90,25 @@ async def test_the_message_rate_is_the_users_on_all_connections(
     assert sum(answer["type"] == "error" for answer in answers) >= 5
 
 
+async def test_the_message_rate_is_the_users_on_all_processes(site: Site, serve: Serve, dial: Dial) -> None:
+    """Whichever of the two processes writes the room."""
+    apart = site.apart()
+    servers = await asyncio.gather(*(serve(apart, messages_per_s=0.01, message_burst=3) for _ in range(2)))
+    for attempt in range(6):
+        order = apart.order(servers[0])
+        one, two = [await dial(servers[(attempt + number) % 2], order.buyer, [order.room]) for number in range(2)]
+        seller = await dial(servers[1], order.seller, [order.room])
+        await one.say(order.room, "The first")
+        await two.say(order.room, "The second")
+        await one.reaches(order.room, 2)
+        await one.say(order.room, "The third")
+        await two.reaches(order.room, 3)
+        for peer in (one, two):
+            error = await peer.refusal("message.send", "rate_limited", room=order.room, text="A fourth")
+            assert 0 < error["retry_after_ms"] <= 100_000, "each counts once"
+        await seller.say(order.room, "Nobody pays for another")
+
+
 async def test_other_commands_are_limited_too(buyer: Peer, order: Order) -> None:
     for number in range(120):
         await buyer.send("ping", id=f"p{number}")

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from chatserver.hub.mailbag import Mailbag
 from chatserver.hub.publication import Publication
-from chatserver.hub.relay import Relay, hub_channel
+from chatserver.hub.relay import Relay, hub_channel, submitted_by
 from chatserver.hub.writer import Submission, Written
 from chatserver.metrics import Metrics
 from policies.entry import Author, Draft
@@ -75,9 +75,17 @@ def test_the_published_entry_is_the_answer(ours: Process) -> None:
     assert message["from"] == "ours"
     assert ours.relay.pending == 1
     entry = published()
-    ours.relay.on_published(entry)
+    assert ours.relay.on_published(entry)
     assert answers == [Written(1, entry.entry_id, "2026-01-31T09:30:00.000Z", duplicate=False)]
     assert ours.relay.pending == 0
+
+
+def test_who_wrote_what_is_passed_can_be_told_from_it(ours: Process) -> None:
+    ours.relay.forward("writer", submission([]), 0.0)
+    ours.relay.forward("writer", submission([], command_id="c2"), 0.0)
+    ((_, message),) = ours.end_turn()
+    assert list(submitted_by(message)) == ["bea", "bea"]
+    assert list(submitted_by({"from": "ours", "answer": []})) == []
 
 
 def test_messages_of_one_turn_travel_together(ours: Process, writer: Process) -> None:
@@ -176,7 +184,7 @@ def test_the_same_id_with_other_content_is_not_taken_for_a_repetition(ours: Proc
 def test_an_entry_with_other_content_does_not_answer(ours: Process) -> None:
     answers: list[Written | ChatError] = []
     ours.relay.forward("writer", submission(answers, "something else"), 0.0)
-    ours.relay.on_published(published("hello"))
+    assert not ours.relay.on_published(published("hello"))
     assert answers == []
     assert ours.relay.pending == 1
 
