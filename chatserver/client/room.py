@@ -117,6 +117,11 @@ class Room:
         """Whether the room is joined on a connection that stands right now."""
         return self._state.joined
 
+    @property
+    def over(self) -> bool:
+        """Whether it was left, or the server has ended it: then nothing can be sent any more."""
+        return self._ended
+
     def entries(self) -> Stream[Entry]:
         """The room's entries from where it was joined, in order of seq, live, each exactly once.
 

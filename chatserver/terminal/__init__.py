@@ -30,6 +30,7 @@ def run_terminal(
     url: str | None = None,
     token: str | None = None,
     after: int | None = None,
+    stops: bool = False,
 ) -> int:
     """Talk in a room: with a prompt when standard input and output are terminals, line by line when they are not.
 
@@ -43,16 +44,18 @@ def run_terminal(
         url: base URL of a server.
         token: the user's JWT.
         after: begin after this seq; None: with the latest entries.
+        stops: line by line, end with the first one that is refused.
 
     Returns:
-        The exit code: 0 when everything that was sent is acknowledged, 1 after a final error, 130 when interrupted.
+        The exit code: 0 when everything that was sent is acknowledged, 1 after a final error or when a line was
+        refused, 130 when interrupted.
 
     Raises:
         NoInstance: no instance runs on the folder.
         ChatError: the server cannot be reached, or refuses the room; or the arguments do not fit together.
     """
     try:
-        return asyncio.run(_talk(room, role, data, url, token, after))
+        return asyncio.run(_talk(room, role, data, url, token, after, stops=stops))
     except KeyboardInterrupt:
         return INTERRUPTED
     except ChatError as error:
@@ -66,7 +69,14 @@ def run_terminal(
 
 
 async def _talk(
-    room: str | None, role: str, data: Path | None, url: str | None, token: str | None, after: int | None
+    room: str | None,
+    role: str,
+    data: Path | None,
+    url: str | None,
+    token: str | None,
+    after: int | None,
+    *,
+    stops: bool = False,
 ) -> int:
     target = await _target(room, role, data, url, token)
     try:
@@ -78,7 +88,7 @@ async def _talk(
     interactive = sys.stdin.isatty() and sys.stdout.isatty()
     async with client:
         joined = await client.join(target.room, after=after)
-        return await (_with_prompt if interactive else _with_lines)(client, joined)
+        return await (_with_prompt(client, joined) if interactive else _with_lines(client, joined, stops=stops))
 
 
 async def _with_prompt(client: ChatClient, room: Room) -> int:
@@ -89,13 +99,13 @@ async def _with_prompt(client: ChatClient, room: Room) -> int:
         return await Prompt(client, Talk(client, room, screen), screen, asyncio.get_running_loop().time).run()
 
 
-async def _with_lines(client: ChatClient, room: Room) -> int:
+async def _with_lines(client: ChatClient, room: Room, *, stops: bool) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character is no reason to stop
     display = LineDisplay(sys.stdout, sys.stderr)
     with _log_to(display):
-        return await Lines(client, Talk(client, room, display), display, sys.stdin.fileno()).run()
+        return await Lines(client, Talk(client, room, display), display, sys.stdin.fileno(), stops=stops).run()
 
 
 @contextmanager

@@ -3,8 +3,9 @@
     printf 'hello\\nis anyone there?\\n' | chatserver chat order-1042 --url ... --token ...
 
 Entries go to the standard output, everything about the connection to the standard error. It ends after the last line
-is acknowledged and shown; the first message that is refused for good ends it with exit code 1, so that nothing is sent
-out of its context.
+is acknowledged and shown. A line that is refused for good, message or command, is told on the standard error with its
+number, and the next ones go on, as at the prompt; the exit code is 1 then. Where each line needs those before it, the
+first refusal can end it instead, so that nothing is sent out of its context.
 """
 
 import asyncio
@@ -100,13 +101,16 @@ class Lines:
 
     Args:
         descriptor: of the input.
+        stops: at the first line that is refused.
     """
 
-    def __init__(self, client: ChatClient, talk: Talk, display: LineDisplay, descriptor: int) -> None:
+    def __init__(self, client: ChatClient, talk: Talk, display: LineDisplay, descriptor: int, *, stops: bool) -> None:
         self._client = client
         self._talk = talk
         self._display = display
         self._descriptor = descriptor
+        self._stops = stops
+        self._refused = False
         self._last_sent = 0
         self._shown = asyncio.Event()
 
@@ -123,14 +127,14 @@ class Lines:
                 await self._show_last()
             else:
                 await showing
-            return 0
-        except (ChatError, Misused, UnknownCommand) as error:
+        except ChatError as error:  # the room or the connection has ended
             self._display.problem(explained(error, None))
             return 1
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        return 1 if self._refused else 0
 
     async def _show(self) -> None:
         async for entry in self._talk.room.entries():
@@ -139,17 +143,32 @@ class Lines:
             self._shown.set()
 
     async def _send(self) -> None:
-        lines = InputLines(self._descriptor)
+        lines, number = InputLines(self._descriptor), 0
         while (line := await lines.next()) is not None:
-            text = message_in(line)
-            if text is None:
-                if not await self._talk.command(line):
+            number += 1
+            try:
+                if not await self._carry_out(line):
                     return
-                self._last_sent = max(self._last_sent, self._talk.case.written)
-            elif text.strip():
-                sent = await self._talk.room.send(text)
-                self._talk.show_notice(sent)
-                self._last_sent = sent.seq
+            except (ChatError, Misused, UnknownCommand) as error:
+                if self._talk.room.over:
+                    raise
+                self._display.problem(f"line {number}: {explained(error, None)}")
+                self._refused = True
+                if self._stops:
+                    return
+
+    async def _carry_out(self, line: str) -> bool:
+        """Send a message, or carry out a command; False when it ends the talk."""
+        text = message_in(line)
+        if text is None:
+            goes_on = await self._talk.command(line)
+            self._last_sent = max(self._last_sent, self._talk.case.written)
+            return goes_on
+        if text.strip():
+            sent = await self._talk.room.send(text)
+            self._talk.show_notice(sent)
+            self._last_sent = sent.seq
+        return True
 
     async def _show_last(self) -> None:
         """Wait, within a bound, until what was sent has come back."""

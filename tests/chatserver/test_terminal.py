@@ -217,10 +217,10 @@ class Script:
         join_readers()  # or one would read from the next test's pipe, under the same number
         self.stdin.close()
 
-    def start(self, peer: Peer) -> "asyncio.Task[int]":
+    def start(self, peer: Peer, *, stops: bool = False) -> "asyncio.Task[int]":
         for name, stream in (("stdin", self.stdin), ("stdout", self.out), ("stderr", self.err)):
             self._monkeypatch.setattr(sys, name, stream)
-        return asyncio.create_task(_talk(ROOM, "buyer", None, peer.url, "token-1", None))
+        return asyncio.create_task(_talk(ROOM, "buyer", None, peer.url, "token-1", None, stops=stops))
 
 
 @pytest.fixture
@@ -308,14 +308,53 @@ async def test_what_became_of_a_text_is_told_and_a_changed_entry_shown_again(pee
     assert "#10 buyer Ann: (withheld from the other side) call me \u2713\n" in script.out.getvalue()
 
 
-async def test_a_final_error_stops_the_script(peer: Peer, script: Script) -> None:
+async def refuse(wire: Wire, message: str = "not\x1b[2J now") -> None:
+    """Take a message, and refuse it for good."""
+    frame = await receive_message(wire)
+    await wire.send(type="error", id=frame["id"], code="refused", message=message, temporary=False, details={})
+
+
+async def test_what_is_refused_is_told_and_the_script_goes_on(peer: Peer, script: Script) -> None:
     running = script.start(peer)
     wire = await in_room(peer)
-    script.type("one\ntwo\n")
-    frame = await receive_message(wire)
-    await wire.send(type="error", id=frame["id"], code="refused", message="not\x1b[2J now", temporary=False, details={})
+    script.type("one\n\n/attach\n/attach /nowhere/a.jpg\n/offer much\n/dance\ntwo\n")
+    script.end()
+    await refuse(wire)
+    assert await store(wire, 1) == "two"
     assert await running == 1
-    assert script.err.getvalue() == "chatserver: not now\n"
+    told = script.err.getvalue().splitlines()
+    assert told[0] == "chatserver: line 1: not now"
+    assert [line.split(": ")[:2] for line in told[1:]] == [["chatserver", f"line {number}"] for number in (3, 4, 5, 6)]
+    assert "buyer Ann: two \u2713\n" in script.out.getvalue()
+
+
+async def test_a_script_may_stop_at_what_is_refused(peer: Peer, script: Script) -> None:
+    running = script.start(peer, stops=True)
+    wire = await in_room(peer)
+    script.type("one\ntwo\n")
+    await refuse(wire)
+    assert await running == 1
+    assert script.err.getvalue() == "chatserver: line 1: not now\n"
+
+
+@pytest.mark.parametrize("line", ["/dance", "/attach", "/offer much", "/claim twice"])
+async def test_a_script_may_stop_at_any_command(peer: Peer, script: Script, line: str) -> None:
+    running = script.start(peer, stops=True)
+    await in_room(peer)
+    script.type(f"{line}\nnever sent\n")
+    assert await running == 1
+    assert script.err.getvalue().startswith("chatserver: line 1: ")
+
+
+async def test_a_room_that_ends_while_a_line_waits_is_told_once(peer: Peer, script: Script) -> None:
+    running = script.start(peer)
+    wire = await in_room(peer)
+    script.type("one\ntwo\nthree\n")
+    script.end()
+    await receive_message(wire)
+    await wire.close(4503, "access revoked")
+    assert await running == 1
+    assert script.err.getvalue() == "chatserver: access revoked\n"
 
 
 async def test_what_waits_for_an_acknowledgement_keeps_the_script(peer: Peer, script: Script) -> None:
@@ -378,6 +417,7 @@ async def test_an_unknown_command_is_an_error(peer: Peer, script: Script, line: 
     running = script.start(peer)
     await in_room(peer)
     script.type(f"{line}\n")
+    script.end()
     assert await running == 1
     assert f"no such command: {line}" in script.err.getvalue()
 
