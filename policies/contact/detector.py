@@ -100,32 +100,32 @@ class Detector:
         raw: list[Raw] = []
         address = found & ADDRESSED != 0 or has_address(plain, chars)
         if mask or digits or address:
-            reading = self._reading(text, order)
+            reading = self._reading(view, order)
             raw += reading.examine(view, normal.hidden, address=address, digits=digits, words=mask != 0)
         if (written > 9 or longest > 24) and _LONG_TOKEN.search(text):
             raw += [(start, end, Category.CRYPTO, score, rule) for start, end, score, rule in wallets.wallets(text)]
             raw += [(start, end, Category.PAYMENT, score, rule) for start, end, score, rule in wallets.ibans(text)]
         if disguises.suspect(plain, chars, lengths.count(1), found & REPEATED != 0):
-            reading = reading or self._reading(text, order)
+            reading = reading or self._reading(view, order)
             raw += reading.undisguised(view)
         if normal.foreign:
             seen, changed = disguises.foreign_lookalikes(view)
             if changed:
-                reading = reading or self._reading(text, order)
+                reading = reading or self._reading(view, order)
                 raw += reading.examine(seen, True, address=False, digits=False)
         if spelled.spelled_out(plain, chars, bool(mask & _SPELLING)):
-            reading = reading or self._reading(text, order)
+            reading = reading or self._reading(view, order)
             raw += reading.said(view)
         if mask & _CODED or (longest > 11 and _ENCODED.search(text)):
-            reading = reading or self._reading(text, order)
+            reading = reading or self._reading(view, order)
             raw += reading.encoded(view, mask)
         if context:
             raw += self._window(view, context, order, count)
         return raw
 
-    def _reading(self, text: str, order: OrderContext) -> Reading:
+    def _reading(self, view: View, order: OrderContext) -> Reading:
         hosts = addresses.own_hosts(self.rules.own_domains, order.own_domains) if order.own_domains else self._hosts
-        return Reading(self._words, self._numbers, hosts, text, order)
+        return Reading(self._words, self._numbers, hosts, view, order)
 
     def _window(self, view: View, context: Sequence[str], order: OrderContext, count: int) -> list[Raw]:
         """What only shows when the message is read together with those before it. ``count``: of its digits, about."""

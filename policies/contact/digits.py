@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntFlag, auto
+from enum import IntEnum
 from itertools import product
 from typing import Final
 
@@ -102,15 +102,15 @@ def _disguised_forms(word: str) -> list[str]:
     return [form for form in forms if not form.isdigit()]
 
 
-class Kind(IntFlag):
-    """How the digits of a run are written."""
+class Kind(IntEnum):
+    """How the digits of a run are written, each a bit of a mask."""
 
-    NUMERAL = auto()
-    WORD = auto()
-    LETTER = auto()
-    HAN = auto()
-    REPEATED = auto()
-    ATTACHED = auto()
+    NUMERAL = 1
+    WORD = 2
+    LETTER = 4
+    HAN = 8
+    REPEATED = 16
+    ATTACHED = 32
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Run:
     digits: str
     groups: list[str]
     gaps: list[str]
-    kinds: Kind
+    kinds: int
     words: int = 0
 
     @property
@@ -137,8 +137,11 @@ class NumberWords:
         self._digits = {word: value for word, value in digits.items() if " " not in word}
         glued = [word for word in self._digits if len(word) > 2 or not word.isascii()]
         self._forms = {form: self._digits[word] for word in reversed(glued) for form in _disguised_forms(word)}
-        self._longest = max(map(len, self._forms))
-        self._beginnings = frozenset(form[:2] for form in self._forms)
+        sizes: dict[str, set[int]] = {}
+        for form in self._forms:
+            sizes.setdefault(form[:2], set()).add(len(form))
+        self._sizes = {begin: tuple(sorted(lengths, reverse=True)) for begin, lengths in sizes.items()}
+        """By the first two characters of forms, how long they are, the longest first: hardly anything begins so."""
         self._counted = AhoCorasick(glued, matchkind=MatchKind.LeftmostLongest)
 
     def count(self, text: str) -> int:
@@ -152,7 +155,7 @@ class NumberWords:
             last = end
         return found
 
-    def _value(self, token: str, *, within: bool) -> tuple[str, Kind, int] | None:
+    def _value(self, token: str, *, within: bool) -> tuple[str, int, int] | None:
         """The digits that a token stands for, how, and how many of them are words; None for an ordinary word.
 
         ``within``: digits came before, so that letters are rather taken for some.
@@ -162,7 +165,7 @@ class NumberWords:
         if (value := self._digits.get(token)) is not None:
             return value, (Kind.HAN if ord(token[0]) > 0x2E80 else Kind.WORD), 1
         if token.isalpha():
-            return self._glue(token) if token[:2] in self._beginnings or token[0] in self._beginnings else None
+            return self._glue(token) if token[:2] in self._sizes or token[0] in self._sizes else None
         if _LETTERED.fullmatch(token) and any(char.isdigit() for char in token):
             letters = sum(not char.isdigit() for char in token)
             firm = all(char.isdigit() or char in "oil|" for char in token)
@@ -175,17 +178,22 @@ class NumberWords:
                 return token.translate(_AS_DIGITS), Kind.NUMERAL | Kind.LETTER, 0
         return self._glue(token)
 
-    def _glue(self, token: str) -> tuple[str, Kind, int] | None:
+    def _begun(self, token: str, place: int) -> tuple[str | None, int]:
+        """What the longest number word at a place of a token stands for, and its length."""
+        for size in self._sizes.get(token[place : place + 2], ()):
+            if place + size <= len(token) and (value := self._forms.get(token[place : place + size])) is not None:
+                return value, size
+        return self._forms.get(token[place]), 1
+
+    def _glue(self, token: str) -> tuple[str, int, int] | None:
         """Number words and numerals written together: ``9two5``, ``fourthreetwo``, ``40ne48five``."""
         if len(token) > _LONGEST_TOKEN:
             return None
-        found, kinds, words, place = "", Kind(0), 0, 0
+        found, kinds, words, place = "", 0, 0, 0
         last = ""
         linked = False
         while place < len(token):
-            for size in range(min(self._longest, len(token) - place), 0, -1):
-                if (value := self._forms.get(token[place : place + size])) is not None:
-                    break
+            value, size = self._begun(token, place)
             if value is not None:
                 if linked and len(last) == 1 and len(value) == 2 and value[1] == "0":
                     value, found = value[0] + last, found[:-1]  # five and forty
@@ -289,7 +297,7 @@ class NumberWords:
                 run.end = match.end()
                 run.kinds |= kinds
                 run.words += words
-            said = bool(kinds & Kind.WORD) and not kinds & (Kind.NUMERAL | Kind.REPEATED)
+            said = kinds & Kind.WORD != 0 and not kinds & (Kind.NUMERAL | Kind.REPEATED)
             gap, foreign = "", 0
         close()
         return found

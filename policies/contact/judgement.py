@@ -27,21 +27,24 @@ _FACTS: Final = int(Cue.PAST | Cue.PRODUCT | Cue.REF | Cue.NO | Cue.HERE | Cue.R
 _SHORT_MESSAGE: Final = 16
 _REPORTED: Final = 0.4
 """Words are never surer than this in a message that reports somebody else's attempt."""
+_LOWERED: Final = 0.55
+"""What a report takes off all that it tells of."""
 _BESIDE: Final = 6
 """Characters between a word and what it is said of."""
 
 
-def weigh_words(cues: Cues, *, disguised: bool = False) -> list[Weighed]:
+def weigh_words(cues: Cues, *, disguised: bool, reported: bool) -> list[Weighed]:
     """Findings that words make: channels, payments, invitations, hints.
 
     Args:
         cues: what the lexicons find in the text.
         disguised: the text only reads like this once a disguise is undone.
+        reported: the message reports what somebody else tried.
     """
     found: list[Weighed] = []
     words = len(_WORDS.findall(cues.text)) if len(cues.text) < 200 else 40
     question = len(cues.text) < 200 and _QUESTION.search(cues.text) is not None
-    lowered = _lowered(cues)
+    lowered = _LOWERED if reported else 0.0
     for hit in _widest(cues.hits):
         start, end, mask = hit
         near = cues.near(start, end)
@@ -140,11 +143,6 @@ def _told_of_another(cues: Cues, start: int) -> bool:
         and not any(a < first and last <= b for a, b, _ in cues.around(first, last, 12))
         for first, last, mask in cues.around(start, start, 50)
     )
-
-
-def _lowered(cues: Cues) -> float:
-    """What the whole message takes off: it reports what somebody else tried."""
-    return 0.55 if cues.everywhere & Cue.REPORT else 0.0
 
 
 def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, question: bool, disguised: bool) -> Weighed:

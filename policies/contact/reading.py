@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Set
+from functools import cached_property
+from itertools import chain
 from typing import Final
 
 from policies.checksum import luhn
 from policies.contact import addresses, ciphers, disguises, judgement, phones, spelled
 from policies.contact.digits import NumberWords
-from policies.contact.lexicon import ADDRESSED, CHANNELS, PAYMENTS, Cue, Cues, Words
+from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, PAYMENTS, Cue, Cues, Words
 from policies.contact.names import CODE
 from policies.contact.normal import normalise
-from policies.contact.views import View, backwards, closed_up, spaced_out
+from policies.contact.views import Span, View, backwards, closed_up, spaced_out
 from policies.contact.vocabulary import Category, OrderContext
 
 _DOTTED: Final = re.compile(r"\.[^\W\d_]{2}")
@@ -18,11 +20,20 @@ _DIGIT: Final = re.compile(r"\d")
 _STYLED: Final = re.compile(
     "[\u20e3\u2460-\u24ff\u2776-\u2793\U0001d7ce-\U0001d7ff\U0001f100-\U0001f10c\u200b-\u200f\u2060-\u2064]"
 )
+_SIGNS: Final = re.compile(r"[@#:]|\.[^\W\d_]{2}|\d\D{0,12}\d\D{0,12}\d|gmail|hotmail|yahoo|outlook|mail")
+"""What something other than words may be found by."""
+_LONG: Final = 400
+"""Of a longer text, only excerpts are read once more …"""
+_REACH: Final = 100
+"""… so many characters before and after what may tell something …"""
+_MOST_AGAIN: Final = 1000
+"""… and no more than so many altogether. Whoever disguises more has said enough."""
 LEAST_DIGITS: Final = 5
 _MOST_RUNS: Final = 40
 _NAMED: Final = int(CHANNELS | PAYMENTS | Cue.PROVIDER)
 _SHORTEST_GUESS: Final = 4
 """A shorter name comes out of any text by chance."""
+_KEPT: Final = re.compile(b"1+")
 KEPT: Final = 0.15
 """Findings below this are noise and are not told."""
 _HINTS: Final = 0.84
@@ -41,6 +52,11 @@ def has_address(text: str, chars: Set[str]) -> bool:
     )
 
 
+def _widened(span: Span, size: int) -> Span:
+    """A part of a text with what stands around it."""
+    return max(0, span[0] - _REACH), min(size, span[1] + _REACH)
+
+
 def _delivered(found: Raw) -> Raw:
     """Credentials are what was sold: an address with a password beside it is the delivery."""
     start, end, category, score, rule = found
@@ -53,24 +69,37 @@ class Reading:
     Args:
         words, numbers: what the lexicons say.
         hosts: the platform's own.
-        original: the message as it was written.
+        view: the message as it is written, in normal form.
         order: what is known of the order.
     """
 
     def __init__(
-        self, words: Words, numbers: NumberWords, hosts: addresses.Hosts, original: str, order: OrderContext
+        self, words: Words, numbers: NumberWords, hosts: addresses.Hosts, view: View, order: OrderContext
     ) -> None:
         self._words = words
         self._numbers = numbers
         self._hosts = hosts
-        self._original = original
+        self._view = view
+        self._original = view.normal.original
         self._order = order
         self._known = frozenset(re.sub(r"\D", "", number) for number in order.order_ids) - {""}
         self._sold_account = order.category == "account"
         self._names = frozenset(normalise(name).text for name in order.in_game_names)
 
+    @cached_property
+    def _cues(self) -> Cues:
+        """What the lexicons find in the message as it is written."""
+        return self._words.find(self._view.text)
+
     def examine(self, view: View, disguised: bool, *, address: bool, digits: bool, words: bool = True) -> list[Raw]:
-        """Everything that a reading of the message shows. ``words``: it holds some that may begin a finding."""
+        """Everything that a reading of the message shows.
+
+        Args:
+            view: the reading.
+            disguised: it only reads like this once a disguise is undone.
+            address, digits: whether it has the signs of an address, or enough digits for a number.
+            words: whether it holds some that may begin a finding.
+        """
         raw: list[Raw] = []
         runs = self._numbers.runs(view.text, least=7)[:_MOST_RUNS] if digits else ()
         if address:
@@ -81,10 +110,13 @@ class Reading:
                 raw.append((*view.span(start, end), Category.URL, score, rule))
         if not (raw or words or runs or "@" in view.text or "#" in view.text or CODE.search(view.text)):
             return raw
-        cues = self._words.find(view.text)
+        cues = self._cues if view is self._view else self._words.find(view.text)
+        reported = cues.everywhere & Cue.REPORT != 0
+        if not reported and view.is_excerpt:
+            reported = self._cues.everywhere & Cue.REPORT != 0
         if self._sold_account and cues.everywhere & (Cue.REF | Cue.PRODUCT):
             raw = [_delivered(one) if one[2] is Category.EMAIL else one for one in raw]
-        for start, end, category, score, rule in judgement.weigh_words(cues, disguised=disguised):
+        for start, end, category, score, rule in judgement.weigh_words(cues, disguised=disguised, reported=reported):
             if score >= KEPT:
                 raw.append(
                     (
@@ -128,6 +160,32 @@ class Reading:
     def _addressed(self, text: str) -> bool:
         return has_address(text, set(text)) or self._words.anchors(text) & ADDRESSED != 0
 
+    def _telling(self, view: View) -> View:
+        """What another reading of a long message may tell: excerpts around what is found where it reads otherwise than
+        the message as it is written. To weigh takes the longest, and the rest has been weighed."""
+        text, size = view.text, len(view.text)
+        if size <= _LONG:
+            return view
+        other, kept, left = bytearray(size), bytearray(size), _MOST_AGAIN
+        for span in view.changed:
+            start, end = _widened(span, size)
+            other[start:end] = b"1" * (end - start)
+        named = ((start, end) for start, end, mask in self._words.names(text) if mask & ANCHORS)
+        for span in chain(named, (match.span() for match in _SIGNS.finditer(text))):
+            if b"1" not in other[slice(*span)]:
+                continue
+            start, end = _widened(span, size)
+            left -= end - start - kept.count(b"1", start, end)
+            if left < 0:
+                break
+            kept[start:end] = b"1" * (end - start)
+        return view.excerpt(match.span() for match in _KEPT.finditer(kept))
+
+    def _again(self, view: View, *, digits: bool) -> list[Raw]:
+        """Everything that another reading of the message shows."""
+        told = self._telling(view)
+        return self.examine(told, True, address=self._addressed(told.text), digits=digits)
+
     def undisguised(self, view: View) -> list[Raw]:
         raw: list[Raw] = []
         read = view
@@ -135,16 +193,15 @@ class Reading:
             read = closed_up(view)
             spaced = read.text != view.text
             if spelled.spelled_out(read.text, set(read.text), False):
-                raw += self.said(read)
+                raw += self.said(self._telling(read))
         named, changed = disguises.unmasked(read)
-        if spaced or changed:  # Both are undone before it is weighed: to weigh takes the longest.
-            digits = spaced and len(_DIGIT.findall(named.text)) >= LEAST_DIGITS
-            raw += self.examine(named, True, address=self._addressed(named.text), digits=digits)
+        if spaced or changed:  # Both are undone before it is weighed.
+            raw += self._again(named, digits=spaced and len(_DIGIT.findall(named.text)) >= LEAST_DIGITS)
         if not changed:
             known = self._names_in(read.text)
             for other in disguises.spelled_with_signs(read):
                 if self._names_in(other.text) - known:
-                    raw += self.examine(other, True, address=False, digits=False)
+                    raw += self.examine(self._telling(other), True, address=False, digits=False)
                     break
         return raw
 
@@ -166,7 +223,7 @@ class Reading:
     def encoded(self, view: View, mask: int) -> list[Raw]:
         raw: list[Raw] = []
         if mask & Cue.REVERSED:
-            found = self.examine(backwards(view), True, address=True, digits=True)
+            found = self._again(backwards(view), digits=True)
             raw += [
                 (start, end, category, min(score + 0.12, 0.9), f"{rule}.reversed")
                 for start, end, category, score, rule in found

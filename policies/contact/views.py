@@ -7,15 +7,22 @@ from typing import Final
 
 from policies.contact.normal import Normal
 
+Span = tuple[int, int]
+
 
 class View:
     """A reading of a text. ``text`` is what is read; ``span`` leads back to code points of the original."""
 
-    def __init__(self, normal: Normal, text: str, places: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, normal: Normal, text: str, places: Sequence[int] | None = None, changed: Sequence[Span] = ()
+    ) -> None:
         self.normal = normal
         self.text = text
         self._places = places
         """For each character, its offset in the normal form; None when it is the normal form."""
+        self.changed: Final = changed
+        """The parts that read otherwise than the normal form does, in order."""
+        self.is_excerpt = False
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """The part of the normal form that a part of the reading comes from."""
@@ -30,14 +37,26 @@ class View:
         """The part of the original."""
         return self.normal.span(*self.place(start, end))
 
-    def derived(self, text: str, places: Sequence[int]) -> "View":
-        """A reading of this reading. ``places``: for each character, its offset here."""
-        own = self._places
-        return View(self.normal, text, [own[place] for place in places] if own is not None else places)
+    def derived(self, text: str, places: Sequence[int], changed: Sequence[Span] = ()) -> "View":
+        """A reading of this reading.
 
-    def located(self, offset: int) -> int:
-        """Where a place of the normal form is in this reading, about."""
-        return offset if self._places is None else bisect_left(self._places, offset)
+        Args:
+            places: for each character, its offset here.
+            changed: the parts that are read otherwise than the normal form is.
+        """
+        own = self._places
+        return View(self.normal, text, [own[place] for place in places] if own is not None else places, changed)
+
+    def excerpt(self, parts: Iterable[Span]) -> "View":
+        """Some parts alone, in order, with an empty line between them."""
+        text: list[str] = []
+        places: list[int] = []
+        for start, end in parts:
+            text += (self.text[start:end], "\n\n")
+            places += (*range(start, end), end - 1, end - 1)
+        view = self.derived("".join(text), places)
+        view.is_excerpt = True
+        return view
 
 
 _SPACED: Final = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,3}[^\W_](?![^\W_])){2,}")
@@ -53,9 +72,11 @@ def closed_up(view: View) -> View:
     """Letters that stand apart are put together. Signs that addresses are made of stay, where spaces separate."""
     text: list[str] = []
     places: list[int] = []
+    changed: list[Span] = []
     done = 0
     for match in _SPACED.finditer(view.text):
         _copy(view.text, done, match.start(), text, places)
+        first = len(places)
         chunk = match.group()
         gaps = _SEPARATORS.findall(chunk)
         spaces = sum(gap == " " for gap in gaps) * 2 >= len(gaps)
@@ -67,30 +88,35 @@ def closed_up(view: View) -> View:
                 places.append(place)
             elif not spaces or char == " ":
                 continue
+        changed.append((first, len(places)))
         done = match.end()
     _copy(view.text, done, len(view.text), text, places)
-    return view.derived("".join(text), places)
+    return view.derived("".join(text), places, changed)
 
 
 def replaced(view: View, parts: Iterable[tuple[int, int, str]]) -> View:
     """With some parts read as something else. ``parts``: start, end, what it is read as; in order, not overlapping."""
     text: list[str] = []
     places: list[int] = []
+    changed: list[Span] = []
     done = 0
     for start, end, other in parts:
         _copy(view.text, done, start, text, places)
+        changed.append((len(places), len(places) + len(other)))
         # Spread over the part, so that whatever is found in it leads back to all of it.
         last = max(1, len(other) - 1)
         text.append(other)
         places.extend(start + (end - 1 - start) * number // last for number in range(len(other)))
         done = end
     _copy(view.text, done, len(view.text), text, places)
-    return view.derived("".join(text), places)
+    changed += [(bisect_left(places, start), bisect_left(places, end)) for start, end in view.changed]
+    return view.derived("".join(text), places, sorted(changed))
 
 
 def backwards(view: View) -> View:
     """Read from the end."""
-    return view.derived(view.text[::-1], range(len(view.text) - 1, -1, -1))
+    size = len(view.text)
+    return view.derived(view.text[::-1], range(size - 1, -1, -1), [(0, size)])
 
 
 def _copy(source: str, start: int, end: int, text: list[str], places: list[int]) -> None:
