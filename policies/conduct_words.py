@@ -9,7 +9,7 @@ import tomllib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntFlag, StrEnum, auto
+from enum import IntEnum, StrEnum, auto
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -28,8 +28,12 @@ class Manner(StrEnum):
     EXTORTION = "extortion"
 
 
-class _Cue(IntFlag):
+class _Cue(IntEnum):
     """The sections of the file, each a bit of a mask."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
+        return 1 << count
 
     INSULT = auto()
     EPITHET = auto()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from policies.conduct import Concern, ConductRules, Misconduct, Said, conduct
 from policies.contact import Action, Category, Finding, OrderContext
+from policies.contact.normal import normalise
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.order import OrderFacts
 from policies.payloads import leads_to
@@ -56,8 +57,9 @@ class Screener:
         """Screen a message; None when nothing was found."""
         since = now - WINDOW
         context = [said.text for said in earlier.said[-WINDOW_MESSAGES:] if said.at >= since]
-        verdict = self._detector.check(text, context, order, CauseKind.CONTACT in earlier.reminded)
-        concerns = conduct(text, earlier.said, now, self._conduct)
+        normal = normalise(text)
+        verdict = self._detector.check(text, context, order, CauseKind.CONTACT in earlier.reminded, normal)
+        concerns = conduct(text, earlier.said, now, self._conduct, normal)
         secrets = find_secrets(text)
         if not (verdict.findings or concerns or secrets):
             return None
@@ -113,8 +115,11 @@ class Screener:
 
     def _read(self, name: str, text: str, order: OrderContext, now: datetime) -> "tuple[_Found, str]":
         """What was found in a text that is no message, and what is shown of it."""
-        verdict = self._detector.check(text, (), order)
-        concerns = [each for each in conduct(text, (), now, self._conduct) if each.kind is not Misconduct.LONG_PASTE]
+        normal = normalise(text)
+        verdict = self._detector.check(text, (), order, normal=normal)
+        concerns = [
+            each for each in conduct(text, (), now, self._conduct, normal) if each.kind is not Misconduct.LONG_PASTE
+        ]
         kinds = self._secrets.kinds(hand_over=order.category == OrderCategory.ACCOUNT)
         masked = _to_mask(find_secrets(text), kinds, verdict.findings)
         found = self._found(name, verdict.findings, verdict.action, concerns)

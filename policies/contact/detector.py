@@ -7,7 +7,7 @@ from typing import Final
 from policies.contact import addresses, disguises, phones, spelled, wallets
 from policies.contact.digits import NumberWords
 from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, REPEATED, Cue, Lexicons, Words, load_lexicons
-from policies.contact.normal import normalise
+from policies.contact.normal import Normal, normalise
 from policies.contact.reading import KEPT, LEAST_DIGITS, Raw, Reading, has_address
 from policies.contact.rules import ContactRules
 from policies.contact.sentences import for_author, for_staff
@@ -19,7 +19,8 @@ _DIGIT: Final = re.compile(r"\d")
 _DIGITS: Final = "0123456789"
 _DENSE: Final = re.compile(r"\d(?:\D{0,16}\d){4}")
 """Numerals so near each other that they may be one number; the widest gap of a run is 12."""
-_ENCODED: Final = re.compile(r"[A-Za-z0-9+/]{12}")
+_ENCODED: Final = re.compile(r"(?<![A-Za-z0-9+/=])(?=[A-Za-z]*[0-9+/=])[A-Za-z0-9+/]{12}")
+"""A long token that is not of letters alone, unless it ends in a sign of equality."""
 _LONG_TOKEN: Final = re.compile(r"[A-Za-z0-9]{25}|[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]{4}|0x[0-9a-fA-F]{10}")
 _GLUE: Final = re.compile(
     r"@|gmail|hotmail|yahoo|outlook|mail|icloud|www|\.(?:com|net|org|ru|gg)|\b(?:com|gg|dot|punto|ponto|punkt|point|arroba|slash)\b|точка|собака"
@@ -50,7 +51,12 @@ class Detector:
         self._hosts = addresses.own_hosts(self.rules.own_domains)
 
     def check(
-        self, text: str, context: Sequence[str] = (), order: OrderContext | None = None, warned: bool = False
+        self,
+        text: str,
+        context: Sequence[str] = (),
+        order: OrderContext | None = None,
+        warned: bool = False,
+        normal: Normal | None = None,
     ) -> Verdict:
         """Judge a message.
 
@@ -59,8 +65,9 @@ class Detector:
             context: the sender's earlier messages in the same room, oldest first: the last 8 or of 10 minutes.
             order: what is known of the order.
             warned: the sender was reminded a short time ago, so that a finding is rather an attempt.
+            normal: the normal form of the message, where that is known already.
         """
-        raw = self._read(text, context, order or _NO_ORDER)
+        raw = self._read(normal or normalise(text), context, order or _NO_ORDER)
         if not raw:
             return _ALLOWED
         findings = _settled(raw, 1 if not warned else 1 + self.rules.warned_raise)
@@ -83,10 +90,9 @@ class Detector:
         author = for_author(findings, action) if action is not Action.ALLOW else ""
         return Verdict(action, confidence, findings, staff, author)
 
-    def _read(self, text: str, context: Sequence[str], order: OrderContext) -> list[Raw]:
+    def _read(self, normal: Normal, context: Sequence[str], order: OrderContext) -> list[Raw]:
         # Nearly every message is ordinary: what only looks whether something is there comes first and makes no objects.
-        normal = normalise(text)
-        plain = normal.text
+        text, plain = normal.original, normal.text
         chars = set(plain)
         found = self._words.anchors(plain)
         mask = found & ANCHORS
@@ -163,12 +169,12 @@ class Detector:
 
     def _joined_number(self, earlier: Earlier, text: str, whole: tuple[int, int]) -> list[Raw]:
         """A telephone number whose digits came in several messages."""
-        before = earlier.digits_before()
         own = earlier.part_of_number(text)
-        if not own.digits or len(own.digits) > 11:
-            return []
+        if not own.digits or len(own.digits) > 11 or earlier.counts_up_to(text):
+            return []  # Nearly always: only few messages are read together with those before.
+        before = earlier.digits_before()
         joined = before.digits + own.digits
-        if not before.digits or earlier.counts_up_to(text) or not 7 <= len(joined) <= 16:
+        if not before.digits or not 7 <= len(joined) <= 16:
             return []
         pieces = earlier.pieces
         valid = phones.nationally_valid(joined) or phones.nationally_valid(own.digits + before.digits)
@@ -207,7 +213,8 @@ class Detector:
                 joined = glue.join(parts)
                 size = len(joined) + len(glue)
                 candidate = joined + glue + text
-                reading = View(normalise(candidate), normalise(candidate).text)
+                normal = normalise(candidate)
+                reading = View(normal, normal.text)
                 said = spelled.unspelled(reading) if spelled.spelled_out(candidate, set(candidate), True) else reading
                 spans = [(*said.place(a, b), Category.EMAIL, s) for a, b, s, _ in spelled.said_emails(said.text, hosts)]
                 spans += [(a, b, Category.EMAIL, s) for a, b, s, _ in addresses.emails(candidate, hosts)]

@@ -105,9 +105,13 @@ def suspect(text: str, chars: Set[str], singles: int, repeated: bool) -> bool:
     )
 
 
+Parts = list[tuple[int, int, str]]
+"""Start, end, what is read there."""
+
+
 def unmasked(view: View) -> tuple[View, bool]:
     """With the names of channels as they are usually written, and whether there were any in disguise."""
-    parts: list[tuple[int, int, str]] = []
+    parts: Parts = []
     for match in _NAME.finditer(view.text):
         name = match.lastgroup or ""
         if match.group() != name:
@@ -117,7 +121,7 @@ def unmasked(view: View) -> tuple[View, bool]:
 
 def foreign_lookalikes(view: View) -> tuple[View, bool]:
     """Words wholly of letters that look like Latin ones, where they then read as a channel."""
-    parts: list[tuple[int, int, str]] = []
+    parts: Parts = []
     for match in _WORD.finditer(view.text):
         seen = lookalike(match.group())
         if seen in _NAMES:
@@ -125,17 +129,19 @@ def foreign_lookalikes(view: View) -> tuple[View, bool]:
     return (replaced(view, parts), True) if parts else (view, False)
 
 
-def spelled_with_signs(view: View) -> Iterator[View]:
-    """With letters for the signs within words, read in the two ways that matter: 1 is i or l."""
+def spelled_with_signs(text: str) -> Iterator[Parts]:
+    """What to read for the tokens that have signs within, in the two ways that matter: 1 is i or l."""
     tokens = [
         match
-        for match in _TOKEN.finditer(view.text)
+        for match in _TOKEN.finditer(text)
         if _SIGN.search(match.group()) and _LETTER.search(match.group()) and "." not in match.group()
     ]
+    before: Parts = []
     for letters in (_LETTERS, _LETTERS_TOO):
         parts = [(match.start(), match.end(), _letters(match.group(), letters)) for match in tokens[:_MOST_TOKENS]]
-        if parts:
-            yield replaced(view, parts)
+        if parts != before:
+            yield parts
+        before = parts
 
 
 def _letters(token: str, letters: dict[int, int]) -> str:

@@ -192,6 +192,17 @@ def load_lexicons() -> Lexicons:
     return Lexicons(words, digits)
 
 
+class _Joins(dict[str, bool]):
+    """Whether a character belongs to the word beside it, worked out once for each: it is asked of every word found."""
+
+    def __missing__(self, char: str) -> bool:
+        joins = self[char] = char.isalnum() and (char.isascii() or not _UNSPACED.match(char))
+        return joins
+
+
+_JOINS: Final = _Joins()
+
+
 class Automaton:
     """Entries that are looked for together, with what each asks of the characters around it.
 
@@ -214,7 +225,7 @@ class Automaton:
                 self._pieces[entry] = mask
                 continue
             patterns.append(word)
-            left, right = _joins(word[0]), _joins(word[-1]) and entry[-1] != "*"
+            left, right = _JOINS[word[0]], _JOINS[word[-1]] and entry[-1] != "*"
             self._kinds.append((mask, left, right, not word[0].isascii() and _ARABIC.match(word[0]) is not None))
         for letters, mask in (anywhere or {}).items():
             patterns.append(letters)
@@ -227,19 +238,15 @@ class Automaton:
             for match in _PIECE.finditer(text):
                 if (known := pieces.get(match.group())) is not None:
                     found.append((match.start(), match.end(), known))  # noqa: PERF401 (faster than to build a tuple)
-        kinds, size = self._kinds, len(text)
+        kinds, size, joins = self._kinds, len(text), _JOINS
         for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
             mask, left, right, arabic = kinds[index]
-            if right and end < size and _joins(text[end]):
+            if right and end < size and joins[text[end]]:
                 continue
-            if left and start and _joins(text[start - 1]) and not (arabic and _prefixed(text, start)):
+            if left and start and joins[text[start - 1]] and not (arabic and _prefixed(text, start)):
                 continue
             found.append((start, end, mask))
         return found
-
-
-def _joins(char: str) -> bool:
-    return char.isalnum() and (char.isascii() or not _UNSPACED.match(char))
 
 
 def _prefixed(text: str, start: int) -> bool:

@@ -143,10 +143,14 @@ def _hides(char: str) -> bool:
 
 _STYLED: Final = re.compile("[\u249c-\u24e9\u1d00-\u1d22\U0001d400-\U0001d6a3\U0001f110-\U0001f189]{3}")
 """Letters of styles that no keyboard has, one after the other."""
-_MIXED: Final = re.compile(r"[^\W_]+")
 _LATIN: Final = re.compile(r"[a-z]")
 _OTHER: Final = re.compile(r"[\u0370-\u058f]")
 """Greek, Cyrillic, Armenian."""
+_BETWEEN: Final = r"[^\W_a-z\u0370-\u058f]*"
+_MIXED: Final = re.compile(
+    rf"(?<![^\W_])(?=[^\W_]*?(?:[a-z]{_BETWEEN}[\u0370-\u058f]|[\u0370-\u058f]{_BETWEEN}[a-z]))[^\W_]+"
+)
+"""A word that has letters of both."""
 
 
 def _unmask(text: str) -> str:
@@ -156,8 +160,6 @@ def _unmask(text: str) -> str:
 
     def unmasked(match: re.Match[str]) -> str:
         word = match.group()
-        if not (_LATIN.search(word) and _OTHER.search(word)):
-            return word
         own = len(_CYRILLIC.findall(word))
         if own > 1 or (own and len(word) < _SHORT):
             return word.translate(_AS_CYRILLIC)

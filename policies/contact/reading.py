@@ -12,7 +12,7 @@ from policies.contact.digits import NumberWords
 from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, PAYMENTS, Cue, Cues, Words
 from policies.contact.names import CODE
 from policies.contact.normal import normalise
-from policies.contact.views import Span, View, backwards, closed_up, spaced_out
+from policies.contact.views import Span, View, backwards, closed_up, replaced, rewritten, spaced_out
 from policies.contact.vocabulary import Category, OrderContext
 
 _DOTTED: Final = re.compile(r"\.[^\W\d_]{2}")
@@ -82,9 +82,17 @@ class Reading:
         self._view = view
         self._original = view.normal.original
         self._order = order
-        self._known = frozenset(re.sub(r"\D", "", number) for number in order.order_ids) - {""}
         self._sold_account = order.category == "account"
-        self._names = frozenset(normalise(name).text for name in order.in_game_names)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        """Numbers of the order, digits only."""
+        return frozenset(re.sub(r"\D", "", number) for number in self._order.order_ids) - {""}
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        """Names in the game that were declared, in normal form."""
+        return frozenset(normalise(name).text for name in self._order.in_game_names)
 
     @cached_property
     def _cues(self) -> Cues:
@@ -198,10 +206,11 @@ class Reading:
         if spaced or changed:  # Both are undone before it is weighed.
             raw += self._again(named, digits=spaced and len(_DIGIT.findall(named.text)) >= LEAST_DIGITS)
         if not changed:
-            known = self._names_in(read.text)
-            for other in disguises.spelled_with_signs(read):
-                if self._names_in(other.text) - known:
-                    raw += self.examine(self._telling(other), True, address=False, digits=False)
+            known: set[str] | None = None
+            for parts in disguises.spelled_with_signs(read.text):
+                known = self._names_in(read.text) if known is None else known
+                if self._names_in(rewritten(read.text, parts)) - known:
+                    raw += self.examine(self._telling(replaced(read, parts)), True, address=False, digits=False)
                     break
         return raw
 

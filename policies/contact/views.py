@@ -113,6 +113,16 @@ def replaced(view: View, parts: Iterable[tuple[int, int, str]]) -> View:
     return view.derived("".join(text), places, sorted(changed))
 
 
+def rewritten(text: str, parts: Iterable[tuple[int, int, str]]) -> str:
+    """What ``replaced`` would read, without the way back."""
+    pieces: list[str] = []
+    done = 0
+    for start, end, other in parts:
+        pieces += (text[done:start], other)
+        done = end
+    return "".join((*pieces, text[done:]))
+
+
 def backwards(view: View) -> View:
     """Read from the end."""
     size = len(view.text)
