@@ -2,16 +2,16 @@
 
 A worker claims disputes in which something is due, so that no other one looks at them at the same time. The claim only
 saves work: what is written is decided on the log, which takes it once, whoever writes, and if a worker ends at any
-point, the claim runs out and another one looks again. Many disputes are written in one transaction; one in which
-somebody acted at the same moment, or which is faulty, is then looked at alone.
+point, the claim runs out and another one looks again. Many disputes are written in one transaction; when somebody acted
+in one of them at the same moment they are looked at again in halves, and one that is faulty is looked at alone.
 """
 
 import asyncio
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -31,7 +31,7 @@ from storage.disputes import Current, Disputes
 from storage.errors import AppendLost
 
 TICK: Final = Tick(SYSTEM, CommandId("tick"))
-ENTRIES_READ: Final = 2_000
+ENTRIES_READ: Final = 5_000
 """Most entries that are read at once, of all disputes that are looked at together."""
 JUST_AFTER_S: Final = 0.002
 """A deadline itself is still in time; so the look comes a moment later."""
@@ -87,8 +87,8 @@ class Pace:
     """
 
     horizon_s: float = 1.0
-    batch: int = 100
-    together: int = 25
+    batch: int = 400
+    together: int = 100
     claim: timedelta = timedelta(seconds=10)
     held_up_s: float = 60.0
     pauses: tuple[timedelta, ...] = (
@@ -205,9 +205,8 @@ class Deadlines:
                 early.append(current)
         await self._disputes.put_each_later(early)
         self._metrics.early(len(early))
-        if due and not await self._written(due):
-            alone |= dict.fromkeys(current.dispute.id for current, _ in due)
-        looks = await asyncio.gather(*map(self._look_alone, alone), return_exceptions=True)
+        instead = await self._write(due)
+        looks = await asyncio.gather(*map(self._look_alone, alone), *instead, return_exceptions=True)
         for failed in (each for each in looks if isinstance(each, BaseException)):
             raise failed
 
@@ -220,23 +219,28 @@ class Deadlines:
         except Exception:  # noqa: BLE001  (a fault in one must not hold up the others; looked at alone, it is told)
             return None
 
-    async def _written(self, due: Sequence[tuple[Current, list[Entry]]]) -> bool:
-        """Whether all could be written together."""
+    async def _write(self, due: Sequence[tuple[Current, list[Entry]]]) -> list[Coroutine[Any, Any, None]]:
+        """Write in all of them together; if that was not possible, the looks that have to be taken instead."""
+        if not due:
+            return []
+        ids = [current.dispute.id for current, _ in due]
         try:
             await self._ledger.write_each(due)
         except AppendLost:
-            return False
+            # Somebody acted in one of them at the same moment. What that left is looked at, in ever smaller groups.
+            middle = len(ids) // 2
+            return [self._look_at(ids[:middle]), self._look_at(ids[middle:])] if middle else [self._look_alone(ids[0])]
         except Exception:
             # One of them is locked by what a dead process left behind, or the database refuses it: tried one by one,
             # the others get through.
             logger.warning("deadlines_not_together", disputes=len(due), exc_info=True)
-            return False
+            return [self._look_alone(each) for each in ids]
         now = self._clock.now()
         for current, entries in due:
             self._announce(entries)
             self._metrics.fired(entries)
             self._note_lateness(current.dispute.next_at, now)
-        return True
+        return []
 
     async def _look_alone(self, dispute: DisputeId) -> None:
         try:

@@ -223,6 +223,28 @@ async def test_one_that_cannot_be_written_with_the_others_is_tried_alone(
     assert office.metric("late_seconds_count") == 3
 
 
+async def test_when_somebody_acts_in_one_at_the_same_moment_the_others_are_still_written_together(
+    office: Office, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disputes = [await office.open(number) for number in range(1, 9)]
+    clock.advance(24 * HOUR_S + 1)
+    together: list[int] = []
+    write_each = Ledger.write_each
+
+    async def overtaken_once(ledger: Ledger, writes: Any) -> None:
+        together.append(len(writes))
+        if len(together) == 1:
+            await office.desk.run(disputes[0].id, Close(BUYER, CommandId("c"), "sorted out"))
+        await write_each(ledger, writes)
+
+    monkeypatch.setattr(Ledger, "write_each", overtaken_once)
+    await office.deadlines().run()
+    # The one that was closed became due first, and its escalation was written with its end.
+    assert sorted(together) == [3, 4, 8]
+    assert await escalations(office, 8) == [1] * 8
+    assert not (await office.desk.state(disputes[0].id)).active
+
+
 async def test_a_faulty_dispute_is_put_aside_for_longer_each_time_and_holds_up_nobody(
     office: Office, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
