@@ -73,6 +73,12 @@ class StoredObject:
     version: str | None = None
     modified_at: datetime | None = None
 
+    @property
+    def versioned(self) -> bool:
+        """Whether a download can be bound to this content: the store gives each content of a key a name of its own.
+        "null" is the name of all of them where versioning is not on (any more)."""
+        return self.version not in (None, "null")
+
     def is_still(self, found: "StoredObject") -> bool:
         """Whether what was found under its key has the content that it had."""
         return (found.size, found.etag) == (self.size, self.etag)

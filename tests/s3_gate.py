@@ -156,7 +156,7 @@ class S3Gate:
 
     async def _check_conditions(self, request: Request) -> None:
         """What moto takes for nothing: If-None-Match of an upload, and an upload in parts that is not there."""
-        if request.method == "POST" and "uploadId" in request.query_params:
+        if request.method in ("POST", "PUT") and "uploadId" in request.query_params:
             parts = httpx.URL(raw_path=request.scope["raw_path"] + b"?" + request.scope["query_string"])
             if (await self._client.get(parts, headers=_ANY_CREDENTIALS)).status_code != httpx.codes.OK:
                 raise Refusal(404, "NoSuchUpload")

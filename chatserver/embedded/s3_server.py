@@ -1,11 +1,12 @@
 """The S3 store of a development instance: moto's server, with a folder that what it holds is written through to.
 
 moto keeps its objects in memory. Here each request that changes something is answered after the folder has the change,
-so that objects outlive the process, however it ends. Uploads in parts that are under way do not.
+so that objects, and the parts of uploads that are under way, outlive the process, however it ends.
 """
 
 import hashlib
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -22,19 +23,24 @@ ACCOUNT: Final = "123456789012"
 REGION: Final = "us-east-1"
 CHANGING: Final = frozenset({"PUT", "POST", "DELETE"})
 
+UPLOADS: Final = "uploads"
+"""Folder in that of a bucket."""
+
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class KeptObjects:
     """The objects of all buckets, in a folder: a file with the content of each, and beside it one that names it.
 
-    The second one counts: it is written last and deleted first, so a crash leaves whole objects, or none.
+    The second one counts: it is written last and deleted first, so a crash leaves whole objects, or none. An upload in
+    parts has a folder with a file for each part.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._backend: Any = s3_backends[ACCOUNT]["aws"]
         self._kept: dict[tuple[str, str], Any] = {}
+        self._kept_uploads: dict[tuple[str, str], dict[int, Any]] = {}
         self._writing = threading.Lock()
 
     def restore(self) -> None:
@@ -47,6 +53,26 @@ class KeptObjects:
                 key = self._backend.put_object(bucket.name, told["key"], content, etag=told["etag"])
                 key.set_metadata(told["metadata"], replace=True)
                 self._kept[bucket.name, key.name] = key
+            for upload in sorted(bucket.glob(f"{UPLOADS}/*/upload.json")):
+                self._restore_upload(bucket.name, upload.parent)
+
+    def _restore_upload(self, bucket: str, folder: Path) -> None:
+        told = orjson.loads((folder / "upload.json").read_bytes())
+        names: dict[str, Any] = {
+            "storage_type": "STANDARD",
+            "tags": {},
+            "acl": None,
+            "sse_encryption": "",
+            "kms_key_id": "",
+        }
+        upload = self._backend.create_multipart_upload(bucket, told["key"], told["metadata"], **names)
+        uploads = self._backend.buckets[bucket].multiparts
+        del uploads[upload.id]
+        upload.id = folder.name
+        uploads[upload.id] = upload
+        for part in sorted(folder.glob("*.part")):
+            upload.set_part(int(part.stem), part.read_bytes())
+        self._kept_uploads[bucket, upload.id] = dict(upload.parts)
 
     def keep(self) -> None:
         """Write what has changed to the folder."""
@@ -64,19 +90,46 @@ class KeptObjects:
                 path.with_suffix(".json").unlink(missing_ok=True)
                 path.with_suffix(".data").unlink(missing_ok=True)
             self._kept = there
+            self._keep_uploads()
+
+    def _keep_uploads(self) -> None:
+        uploads = {
+            (bucket.name, upload.id): upload
+            for bucket in list(self._backend.buckets.values())
+            for upload in list(bucket.multiparts.values())
+        }
+        for (bucket, name), upload in uploads.items():
+            folder = self._folder / bucket / UPLOADS / name
+            if (bucket, name) not in self._kept_uploads:
+                folder.mkdir(parents=True, exist_ok=True)
+                told = {"key": upload.key_name, "metadata": dict(upload.metadata)}
+                _write(folder / "upload.json", orjson.dumps(told))
+            parts = dict(upload.parts)
+            for number, part in parts.items():
+                if self._kept_uploads.get((bucket, name), {}).get(number) is not part:
+                    _write(folder / f"{number}.part", part.value)
+            self._kept_uploads[bucket, name] = parts
+        for bucket, name in self._kept_uploads.keys() - uploads.keys():
+            shutil.rmtree(self._folder / bucket / UPLOADS / name, ignore_errors=True)
+            del self._kept_uploads[bucket, name]
 
     def _write(self, place: tuple[str, str], key: Any) -> None:
         path = self._path(place)
         path.with_suffix(".json").unlink(missing_ok=True)
         told = {"key": key.name, "etag": key.etag.strip('"'), "metadata": dict(key.metadata)}
         for suffix, content in ((".data", key.value), (".json", orjson.dumps(told))):
-            new = path.with_suffix(".new")
-            new.write_bytes(content)
-            os.replace(new, path.with_suffix(suffix))
+            _write(path.with_suffix(suffix), content)
 
     def _path(self, place: tuple[str, str]) -> Path:
         bucket, key = place
         return self._folder / bucket / hashlib.sha256(key.encode()).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    os.replace(new, path)
 
 
 def kept(application: Wsgi, objects: KeptObjects) -> Wsgi:

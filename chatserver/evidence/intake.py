@@ -87,6 +87,7 @@ class Intake:
         self._clock = clock
         self._new_id = new_id
         self._turns = asyncio.Semaphore(FILES_AT_ONCE)
+        self._warned = False
 
     async def announce(
         self, facts: RoomFacts, uploader: UserId, name: str, role: Role, said: Announcement, key: str | None = None
@@ -263,15 +264,28 @@ class Intake:
                 expires_s=expires_s,
             )
             return Upload(expires_at, whole=signed)
-        arrived = {part.number for part in await self._store.parts(key, evidence.upload) or ()}
+        upload, missing = await self._missing(evidence, evidence.upload)
         parts = {}
-        for number in range(1, math.ceil(said.size / self._rules.part_bytes) + 1):
-            if number not in arrived:
-                size = min(self._rules.part_bytes, said.size - (number - 1) * self._rules.part_bytes)
-                parts[number] = await self._store.sign_part(
-                    key, evidence.upload, number, size=size, expires_s=expires_s
-                )
+        for number in missing:
+            size = min(self._rules.part_bytes, said.size - (number - 1) * self._rules.part_bytes)
+            parts[number] = await self._store.sign_part(key, upload, number, size=size, expires_s=expires_s)
         return Upload(expires_at, parts=parts)
+
+    async def _missing(self, evidence: Evidence, upload: str) -> tuple[str, list[int]]:
+        """Of an upload in parts the store's name for it, and the numbers that have not arrived."""
+        key = object_key(INCOMING, evidence)
+        parts = await self._store.parts(key, upload)
+        if parts is None:
+            if await self._store.look(key) is not None:  # they were joined before a crash
+                return upload, []
+            # The store has dropped it, as its lifecycle rule does after days: from the beginning.
+            logger.info("evidence_upload_begun_anew", evidence=evidence.id, room=evidence.room)
+            begun = await self._store.begin_parts(key, evidence.media_type.value)
+            anew = evidence.now(EvidenceState.ANNOUNCED, self._clock.now(), upload=begun)
+            upload = (await self._advance(evidence, anew)).upload or begun
+        arrived = {part.number for part in parts or ()}
+        count = math.ceil(evidence.said.size / self._rules.part_bytes)
+        return upload, [number for number in range(1, count + 1) if number not in arrived]
 
     async def _arrived(self, evidence: Evidence) -> StoredObject:
         """What was uploaded."""
@@ -319,6 +333,10 @@ class Intake:
             original = await self._store.seal(stored, object_key(SEALED, evidence))
         except ObjectChanged:
             await self._refuse(evidence, "changed", "The file was replaced while it was looked at.")
+        if not original.versioned and not self._warned:
+            # Once in a process: a signed download is of whatever stands under its key until it expires.
+            self._warned = True
+            logger.warning("evidence_bucket_keeps_no_versions", advice="turn versioning on for the bucket")
         shown = thumbnail = None
         if examined.shown is not None:
             shown = await self._store.put_file(object_key(SHOWN, evidence), examined.shown, evidence.media_type.value)

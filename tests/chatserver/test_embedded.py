@@ -51,6 +51,11 @@ def listener() -> Iterator[socket.socket]:
         yield taken
 
 
+def client(s3: S3) -> contextlib.closing[Any]:
+    names: Any = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    return contextlib.closing(boto3.client("s3", endpoint_url=s3.url, **names))
+
+
 class TestServices:
     def test_mongod_keeps_its_data_when_port_and_process_change(self, tmp_path: Path) -> None:
         with Mongod(tmp_path) as mongod, MongoClient[dict[str, Any]](mongod.url) as client:
@@ -95,10 +100,6 @@ class TestServices:
                     assert body.read() == b"content"
 
     def test_s3_keeps_its_objects_when_it_is_killed(self, tmp_path: Path) -> None:
-        def client(s3: S3) -> contextlib.closing[Any]:
-            names: Any = {"region_name": "us-east-1", "aws_access_key_id": "a", "aws_secret_access_key": "b"}
-            return contextlib.closing(boto3.client("s3", endpoint_url=s3.url, **names))
-
         with S3(tmp_path) as first:
             with client(first) as asking:
                 asking.create_bucket(Bucket="bucket")
@@ -129,6 +130,42 @@ class TestServices:
             second.start()
             with client(second) as again:
                 assert len(again.list_objects_v2(Bucket="bucket")["Contents"]) == 4
+
+    def test_s3_keeps_uploads_under_way_when_it_is_killed(self, tmp_path: Path) -> None:
+        large, small = b"a" * 5 * 1024**2, b"the end"
+        upload = {"Bucket": "bucket", "Key": "film"}
+        with S3(tmp_path) as first:
+            with client(first) as asking:
+                asking.create_bucket(Bucket="bucket")
+                begun = asking.create_multipart_upload(ContentType="video/mp4", **upload)
+                dropped = asking.create_multipart_upload(**upload)
+                asking.upload_part(PartNumber=1, Body=b"x", UploadId=dropped["UploadId"], **upload)
+                upload["UploadId"] = begun["UploadId"]
+                for body in (b"not this one", large):
+                    asking.upload_part(PartNumber=1, Body=body, **upload)
+                asking.abort_multipart_upload(Bucket="bucket", Key="film", UploadId=dropped["UploadId"])
+            first.kill()
+        with S3(tmp_path) as second:
+            with client(second) as asking:
+                assert [each["UploadId"] for each in asking.list_multipart_uploads(Bucket="bucket")["Uploads"]] == [
+                    upload["UploadId"]
+                ]
+                asking.upload_part(PartNumber=2, Body=small, **upload)
+            second.kill()
+            second.start()
+            with client(second) as asking:
+                listed = asking.list_parts(**upload)["Parts"]
+                assert [(each["PartNumber"], each["Size"]) for each in listed] == [(1, len(large)), (2, len(small))]
+                parts = [{"PartNumber": each["PartNumber"], "ETag": each["ETag"]} for each in listed]
+                asking.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload)
+            second.kill()
+            second.start()
+            with client(second) as asking:
+                found = asking.get_object(Bucket="bucket", Key="film")
+                with found["Body"] as body:
+                    assert (body.read(), found["ContentType"]) == (large + small, "video/mp4")
+                assert "Uploads" not in asking.list_multipart_uploads(Bucket="bucket")
+        assert not list(tmp_path.glob("**/*.part"))
 
     @pytest.mark.parametrize("kind", [Mongod, Valkey, S3])
     def test_a_taken_port_is_named(self, kind: type[Service], tmp_path: Path, listener: socket.socket) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import boto3
 import httpx
 import pytest
 from starlette.requests import Request
@@ -325,6 +326,47 @@ async def test_the_client_adds_evidence_and_goes_on_where_it_was_broken_off(
         gate.broken = lambda request: 400 if request.method == "PUT" and "incoming/" in request.url.path else None
         with pytest.raises(ChatError, match="400 InternalError"):
             await room.attach(photo, kind="photo")
+
+
+async def test_the_client_begins_anew_when_the_store_has_dropped_an_upload(
+    site: Site, serve: Serve, gate: S3Gate, bucket: dict[str, Any], tmp_path: Path
+) -> None:
+    policy, large = tmp_path / "policy.toml", tmp_path / "log.txt"
+    policy.write_text(PARTS)
+    large.write_bytes(b"a line of sixteen\n" * 550_000)
+    server = await serve(site.apart(), policy_file=policy, **bucket)
+    order = site.order(server)
+    names: dict[str, Any] = {"aws_access_key_id": "key-1", "aws_secret_access_key": "secret-1"}
+    s3 = boto3.client("s3", endpoint_url=gate.url, region_name="us-east-1", **names)
+    parts: list[tuple[str, str]] = []
+
+    def drop() -> None:
+        for upload in s3.list_multipart_uploads(Bucket=bucket["s3_bucket"])["Uploads"]:
+            s3.abort_multipart_upload(Bucket=bucket["s3_bucket"], Key=upload["Key"], UploadId=upload["UploadId"])
+
+    dropped: list[asyncio.Future[None]] = []
+
+    def watch(request: Request) -> int | None:
+        """Before the second part comes, the store forgets the first one."""
+        query = request.query_params
+        if request.method == "PUT" and "partNumber" in query:
+            parts.append((query["uploadId"], query["partNumber"]))
+            if len(parts) == 2:
+                dropped.append(asyncio.get_running_loop().run_in_executor(None, drop))
+                return 503
+        return None
+
+    gate.broken = watch
+    async with ChatClient(server.url, token=token(order.buyer)) as client:
+        room = await client.join(order.room)
+        added = await room.attach(large, kind="chat_export")
+    assert added.state == "sealed"
+    await asyncio.gather(*dropped)
+    s3.close()
+    begun = parts[0][0]
+    anew = parts[-1][0]
+    assert anew != begun
+    assert [number for upload, number in parts if upload == anew] == ["1", "2"]
 
 
 async def test_evidence_is_added_from_the_terminal(
