@@ -25,6 +25,8 @@ _PASSAGES: Final = 2
 """Two texts can only be about the same when the other one holds one of so many parts of the first, in its words …"""
 _PASSAGE_CHARS: Final = 40
 """… or, of a longer text, one of so many characters."""
+_MOST_BETWEEN: Final = 60
+"""Characters that are compared piece by piece; of more, all pieces are sorted out together."""
 
 
 class Misconduct(StrEnum):
@@ -146,7 +148,7 @@ def _repeats(text: str, lately: Sequence[Said], now: datetime, rules: ConductRul
             allowed -= 1
         elif any(passage in other for passage in passages):
             pieces = _pieces(plain) if pieces is None else pieces
-            allowed -= _likeness(pieces, _pieces(other)) >= rules.alike
+            allowed -= _likeness_to(plain, pieces, other) >= rules.alike
         left -= 1
         if allowed <= 0 or left < allowed:
             break
@@ -165,6 +167,33 @@ def _likeness(first: frozenset[str], second: frozenset[str]) -> float:
     if not first or not second:
         return 1.0 if first == second else 0.0
     return len(first & second) / len(first | second)
+
+
+def _likeness_to(plain: str, pieces: frozenset[str], other: str) -> float:
+    """How alike a text, whose pieces are known, is to another. Texts that are about the same mostly begin and end the
+    same: only what is between has to be compared, piece by piece."""
+    size = min(len(plain), len(other))
+    begin = _shared(plain, other, size)
+    end = _shared(plain[::-1], other[::-1], size - begin)
+    first = max(0, begin - _PIECE + 1)
+    own, others = (text[first : len(text) - end + _PIECE - 1] for text in (plain, other))
+    if size < _PIECE or max(len(own), len(others)) > _MOST_BETWEEN:
+        return _likeness(pieces, _pieces(other))
+    gone = sum(piece not in other for piece in _pieces(own))
+    new = sum(piece not in plain for piece in _pieces(others))
+    return (len(pieces) - gone) / (len(pieces) + new)
+
+
+def _shared(one: str, other: str, most: int) -> int:
+    """How many characters two texts begin with that are the same, found by halving; at most so many are asked for."""
+    least = 0
+    while least < most:
+        middle = (least + most + 1) // 2
+        if one[least:middle] == other[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least
 
 
 class _LettersAndDigits(dict[int, str | None]):

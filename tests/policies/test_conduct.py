@@ -211,6 +211,22 @@ def test_repeats(lately: list[str], repeats: bool) -> None:
     assert (Misconduct.REPEATING in kinds("buy my gold now", said(*lately, seconds=30))) is repeats
 
 
+@given(
+    st.text("abcdefgh", min_size=12, max_size=90),
+    st.text("abxyz", max_size=25),
+    st.integers(0, 90),
+    st.integers(0, 12),
+)
+def test_a_text_changed_in_one_place_is_a_repeat_when_it_is_alike(text: str, new: str, at: int, gone: int) -> None:
+    other = text[:at] + new + text[at + gone :]
+    lately = said(*[other] * RULES.repeats)
+    sized = len(text) // 2 - 2 <= len(other) <= len(text) * 2 + 2
+    if Misconduct.REPEATING in kinds(text, lately):
+        assert alike(text, other) >= RULES.alike
+    elif at == 0 and gone < 6 and sized:  # the second half is the same
+        assert alike(text, other) < RULES.alike
+
+
 def test_a_letter_changed_in_a_longer_text_is_still_a_repeat() -> None:
     text = "selling cheap gold on all servers, fast delivery, five minutes, trusted seller since long, ask me about {}"
     lately = said(*(text.format(what) for what in ("rubles", "roubles", "bubbles")), seconds=30)
