@@ -47,11 +47,13 @@ from policies.dispute.policy import Policy
 from policies.entry import Entry
 from policies.screener import Screener
 from policies.vocabulary import DisputeId
+from storage.abandoned import end_abandoned
 from storage.checkpoints import Checkpoints
 from storage.claims import Claims
 from storage.client import Database
 from storage.commit import GroupCommit
 from storage.disputes import Disputes
+from storage.errors import NotOffered
 from storage.flags import Flags
 from storage.leases import Leases
 from storage.orders import Orders
@@ -70,6 +72,8 @@ EVIDENCE_S: Final = 10.0
 """Pause between looks for evidence that was left behind, or waits for the scanner."""
 OLD_EVIDENCE_S: Final = 60.0
 """Pause between looks for uploads and evidence whose time is up, and for objects that should not be there."""
+TRANSACTIONS_S: Final = 2.0
+"""Pause between looks for transactions of killed processes."""
 SANDBOX_CLOCK_S: Final = 0.25
 """How soon a worker follows when the sandbox's clock was moved."""
 
@@ -165,6 +169,21 @@ def jobs(parts: Parts) -> list[Job]:
     async def follow_sandbox() -> None:
         parts.clock.offset = max(parts.clock.offset, await sandbox.offset())
 
+    offered = True
+
+    async def end_transactions() -> None:
+        nonlocal offered
+        if not offered:
+            return
+        try:
+            ended = await end_abandoned(parts.database, settings.mongo_timeout_s)
+        except NotOffered as error:
+            offered = False  # nor will it be later: said once, and not asked again
+            logger.warning("transactions_not_looked_after", code=str(error))
+        else:
+            if ended:
+                logger.warning("transactions_ended", count=ended)
+
     found = [
         Job("integrity", settings.integrity_every_s, check_integrity),
         Job("webhooks", settings.webhook_every_s, parts.courier.round, shared=True),
@@ -173,6 +192,7 @@ def jobs(parts: Parts) -> list[Job]:
         Job("deadlines", settings.deadlines_every_s, parts.deadlines.run, shared=True),
         Job("claims", AFTERCARE_S, lapse_claims),
         Job("order events", AFTERCARE_S, report_events),
+        Job("transactions", TRANSACTIONS_S, end_transactions, shared=True),
     ]
     found += evidence_jobs(parts.evidence, metrics)
     if settings.sandbox:

@@ -31,6 +31,8 @@ Session = Any
 Sort = Sequence[tuple[str, int]]
 T = TypeVar("T")
 
+APP_NAME: Final = "dispute-chat"
+"""By which MongoDB knows this server's connections and sessions from others'."""
 _DURABLE: Final = WriteConcern(w="majority", j=True)
 _FIRST_BATCH: Final = 1000
 """Documents of a query's first answer; with MongoDB's own 101 most of what is asked here would take a second trip."""
@@ -82,7 +84,7 @@ def open_database(config: MongoConfig) -> "Database":
         "retryWrites": True,
         "retryReads": True,
         "tz_aware": True,
-        "appname": "dispute-chat",
+        "appname": APP_NAME,
     }
     made_by: Any = AsyncIOMotorClient if config.driver == "motor" else AsyncMongoClient
     return Database(made_by(config.url, **options), config)
@@ -111,6 +113,15 @@ class Database:
             Unavailable: no answer in time.
         """
         return dict(await self._edge.run(self._database.command(command)))
+
+    async def admin_command(self, command: Mapping[str, Any]) -> Document:
+        """Run a command that concerns the server as a whole.
+
+        Raises:
+            Unavailable: no answer in time.
+            pymongo.errors.OperationFailure: the server does not know or allow it.
+        """
+        return dict(await self._edge.run(self._client.admin.command(command)))
 
     async def ping(self) -> None:
         """Ask the primary for a sign of life.

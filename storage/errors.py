@@ -32,3 +32,7 @@ class EntryRejected(Exception):
 
 class UnusableDatabase(Exception):
     """The database cannot be worked with, and waiting will not help; the message says what to do."""
+
+
+class NotOffered(Exception):
+    """This MongoDB, or what its user may do, does not include what was asked for."""
