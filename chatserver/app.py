@@ -15,7 +15,7 @@ from starlette.routing import WebSocketRoute
 
 from chatserver.access import Authenticator
 from chatserver.auth import TokenRules, TokenVerifier
-from chatserver.clock import ShiftedClock
+from chatserver.clock import ShiftedClock, SystemClock
 from chatserver.database import mongo_config
 from chatserver.display_names import DisplayNames
 from chatserver.disputes.desk import DISPUTE_ID_CHARS, Desk
@@ -87,6 +87,7 @@ class _Parts:
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self.settings = settings
         self.clock = ShiftedClock()
+        self.real = SystemClock()
         self.metrics = Metrics(CollectorRegistry(), Path(folder) if folder else None)
         self.database = open_database(mongo_config(settings))
         self.redis = open_redis(settings.redis_url.get_secret_value())
@@ -107,7 +108,7 @@ class _Parts:
         self.screener = Screener(self.detector, self.policy.conduct, self.policy.secrets)
         self.names = DisplayNames(lambda: self.screener)
         self.auth = Authenticator(
-            TokenVerifier(TokenRules.of(settings), self.clock),
+            TokenVerifier(TokenRules.of(settings), self.real),
             ApiKeys(self.database),
             self.revocations,
             self.metrics,
@@ -168,6 +169,7 @@ class _Parts:
             settings=settings,
             version=version("dispute-chat-server"),
             clock=self.clock,
+            real=self.real,
             auth=self.auth,
             orders=self.orders,
             rooms=self.rooms,
@@ -206,6 +208,7 @@ class _Parts:
                 hub_id=token_hex(6),
                 settings=self.settings,
                 clock=self.clock,
+                real=self.real,
                 random=SystemRandom(),
                 salt=self.salts,
                 metrics=self.metrics,

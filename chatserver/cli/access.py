@@ -2,13 +2,12 @@
 
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from chatserver.cli.failures import ExitCode, Failure
-from chatserver.cli.options import Config, Data, configuration, duration, require_mongo, running_instance, say
+from chatserver.cli.options import Config, Data, configuration, duration, require_mongo, say
 from policies.vocabulary import ApiScope, Role
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def token(
         minted = mint(
             secret,
             sub,
-            now=datetime.now(UTC) if data is None else _instance_time(data),
+            now=datetime.now(UTC),
             ttl=lasting,
             name=name,
             role=Role(role) if role else None,
@@ -51,15 +50,6 @@ def token(
     except ValueError as error:
         raise Failure(ExitCode.USAGE, [str(error)]) from None
     say(minted)
-
-
-def _instance_time(data: Path) -> datetime:
-    """The sandbox's time, which may be ahead of ours."""
-    import httpx
-
-    url = f"{running_instance(data).base_url}/v1/sandbox/clock"
-    answer = httpx.post(url, json={"advance_s": 0}, trust_env=False).raise_for_status()
-    return datetime.fromisoformat(answer.json()["now"])
 
 
 keys = typer.Typer(
@@ -148,8 +138,7 @@ def revoke(
             raise Failure(ExitCode.FAILED, [f"the access of {user} is not revoked"])
         say(f"{user} may come in again")
         return
-    now = datetime.now(UTC) if data is None else _instance_time(data)
-    told = asyncio.run(_revoke(settings, user, now))
+    told = asyncio.run(_revoke(settings, user, datetime.now(UTC)))
     say(f"the access of {user} is revoked" + ("" if told else "; Redis does not answer, so servers notice with delay"))
 
 

@@ -58,7 +58,7 @@ def router(services: Services) -> APIRouter:
         token = mint(
             services.settings.jwt_secret.get_secret_value(),
             wanted.sub,
-            now=services.clock.now(),
+            now=services.real.now(),
             ttl=timedelta(seconds=wanted.ttl_s),
             name=wanted.name,
             role=Role(wanted.role) if wanted.role else None,

@@ -42,12 +42,14 @@ class Services:
     """The parts that routes use.
 
     ``checks`` are what ``/readyz`` asks, by name; ``advance_clock`` is only called in sandbox mode; ``policy`` is the
-    one in force, which says what may be opened now.
+    one in force, which says what may be opened now. ``real`` is the time that no sandbox moves: tokens live by it,
+    since others mint them too.
     """
 
     settings: Settings
     version: str
     clock: Clock
+    real: Clock
     auth: Authenticator
     orders: Orders
     rooms: Rooms

@@ -18,7 +18,7 @@ import orjson
 
 from chatserver import slow_mode
 from chatserver.access import Authenticator
-from chatserver.clock import ShiftedClock
+from chatserver.clock import Clock, ShiftedClock
 from chatserver.disputes.desk import Desk as DisputeDesk
 from chatserver.errors import CloseCode
 from chatserver.hub.attendance import Attendance
@@ -80,11 +80,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class HubParts:
-    """What a hub is made of. ``hub_id`` is unique among all processes; ``salt`` gives 16 random bytes."""
+    """What a hub is made of. ``hub_id`` is unique among all processes; ``salt`` gives 16 random bytes; tokens
+    live by ``real``, the time that no sandbox moves."""
 
     hub_id: str
     settings: Settings
     clock: ShiftedClock
+    real: Clock
     random: Random
     salt: Callable[[], bytes]
     metrics: Metrics
@@ -115,6 +117,7 @@ class Hub:
         self.id = parts.hub_id
         self.settings = settings
         self.clock = parts.clock
+        self.real = parts.real
         self.metrics = parts.metrics
         self.tracing = parts.tracing
         self.auth = parts.auth
@@ -131,7 +134,7 @@ class Hub:
         self._bus_alive = False
         self.tally = Tally()
         self._revocations = parts.revocations
-        self._revoked_until = parts.clock.now()
+        self._revoked_until = parts.real.now()
         self._registry = HubRegistry(parts.redis, prefix=prefix, hub_id=self.id, lease_s=settings.hub_lease_s)
         self.seats = Seats(parts.redis, prefix=prefix, hubs=self._registry, limit=settings.connections_per_user)
         self._presence = PresenceStore(parts.redis, prefix=prefix, hubs=self._registry)

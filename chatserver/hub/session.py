@@ -437,7 +437,7 @@ class Session:
         self._timer = self._loop.call_later(max(0.0, warn_in), self._warn_of_expiry)
 
     def _token_left(self) -> float:
-        return (self.identity.expires_at - self._hub.clock.now()).total_seconds()
+        return (self.identity.expires_at - self._hub.real.now()).total_seconds()
 
     def _warn_of_expiry(self) -> None:
         left = max(0.0, self._token_left())

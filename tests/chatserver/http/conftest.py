@@ -262,6 +262,7 @@ async def backstage(
         settings=settings,
         version="0.0.0",
         clock=clock,
+        real=clock,
         auth=auth,
         orders=orders,
         rooms=rooms,
