@@ -1,5 +1,6 @@
 """The small pictures of evidence that stand in a case file, for those who may see them."""
 
+import asyncio
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +18,8 @@ PICTURES_MAX: Final = 200
 PICTURE_BYTES: Final = 128 * 1024
 TOTAL_BYTES: Final = 4 * 1024 * 1024
 """A case file holds so much of pictures; what comes later has to be downloaded to be seen."""
+PATIENCE_S: Final = 5.0
+"""For all pictures of a case file together; what a slow store has not given by then has to be downloaded, too."""
 
 logger = structlog.stdlib.get_logger(__name__)
 
@@ -38,22 +41,32 @@ async def with_pictures(case: CaseFile, known: EvidenceStore, store: ObjectStore
         return case
     found = await known.several(added)
     rooms = {chain.span.room.id for chain in (case.main, *case.annexes)}
+    shown = [found[each] for each in added if each in found]
+    pieces = [piece for piece in shown if piece.room in rooms and may_see(piece, case.cover.reader)]
     pictures: dict[str, bytes] = {}
-    left = TOTAL_BYTES
-    for piece in (found[each] for each in added if each in found):
-        if piece.room in rooms and may_see(piece, case.cover.reader) and piece.thumbnail is not None:
-            try:
-                picture = await store.read(piece.thumbnail, PICTURE_BYTES)
-            except ObjectChanged:
-                continue
-            except (Unavailable, StoreMisconfigured) as error:
-                logger.warning("case_file_without_pictures", room=piece.room, reason=str(error))
-                break
-            if picture is None or len(picture) > left:
-                continue
-            left -= len(picture)
-            pictures[piece.id] = picture
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await _gather(pieces, store, pictures)
+    except (Unavailable, StoreMisconfigured, TimeoutError) as error:
+        reason = str(error) or type(error).__name__
+        logger.warning("case_file_without_pictures", room=case.main.span.room.id, reason=reason)
     return replace(case, pictures=pictures)
+
+
+async def _gather(pieces: list[Evidence], store: ObjectStore, pictures: dict[str, bytes]) -> None:
+    """Add the pictures of pieces, as far as there is room for them."""
+    left = TOTAL_BYTES
+    for piece in pieces:
+        if piece.thumbnail is None:
+            continue
+        try:
+            picture = await store.read(piece.thumbnail, PICTURE_BYTES)
+        except ObjectChanged:
+            continue
+        if picture is None or len(picture) > left:
+            continue
+        left -= len(picture)
+        pictures[piece.id] = picture
 
 
 def may_see(piece: Evidence, reader: Reader) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from chatserver.settings import Settings
+from chatserver.transcript import pictures
 from policies.vocabulary import EntryKind
 from tests.chatserver.http.evidence_room import Room, dispute_room, fetch, gate, order_room
 from tests.chatserver.http.evidence_room import settings as quick_settings
@@ -19,6 +20,25 @@ PATIENCE_S = 0.25
 @pytest.fixture
 def settings(quick_settings: Settings) -> Settings:
     return quick_settings.model_copy(update={"s3_timeout_s": PATIENCE_S})
+
+
+async def test_a_case_file_does_not_wait_for_a_slow_store(
+    dispute_room: Room, gate: S3Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "PATIENCE_S", PATIENCE_S)
+    for _ in range(2):
+        await dispute_room.sealed(dispute_room.buyer)
+    path, small = f"/v1/rooms/{dispute_room.room}/transcript", 'src="data:image/webp;base64,UklGR'
+
+    def slower(_: Any) -> int | None:
+        gate.delay_s = 2 * PATIENCE_S  # from the next one on
+        return None
+
+    gate.broken = slower
+    page = await dispute_room.seller.get(path, format="html")
+    assert (page.status_code, page.text.count(small)) == (200, 1)  # what came in time is there
+    gate.broken, gate.delay_s = lambda _: None, 0.0
+    assert (await dispute_room.seller.get(path, format="html")).text.count(small) == 2
 
 
 async def test_a_slow_store_loses_nothing(dispute_room: Room, gate: S3Gate) -> None:
