@@ -149,9 +149,10 @@ def _beside(secret: Secret, cards: Sequence[Secret]) -> Iterator[Secret]:
 def _cards(text: str) -> Iterator[Secret]:
     for run in DIGITS.finditer(text):
         groups = [match.span() for match in SEPARATED.finditer(text, *run.span())]
+        numbers = [_ascii(text[start:end]) for start, end in groups]
         first = 0
         while first < len(groups):
-            last = _card(text, groups, first)
+            last = _card(text, groups, numbers, first)
             if last is not None:
                 start, end = groups[first][0], groups[last][1]
                 if not OTHER_NUMBER.search(text, max(0, start - 24), start):
@@ -159,25 +160,35 @@ def _cards(text: str) -> Iterator[Secret]:
             first = first + 1 if last is None else last + 1
 
 
-def _card(text: str, groups: Sequence[tuple[int, int]], first: int) -> int | None:
-    """The last of the groups of digits that make up the longest number of a card beginning with the first of them."""
+def _ascii(digits: str) -> str:
+    """Digits of any script in plain ones."""
+    return digits if digits.isascii() else "".join([str(int(digit)) for digit in digits])
+
+
+def _card(text: str, groups: Sequence[tuple[int, int]], numbers: Sequence[str], first: int) -> int | None:
+    """The last of the groups of digits that make up the longest number of a card beginning with the first of them.
+
+    ``numbers``: the groups as they are read.
+    """
     start = groups[first][0]
     if start and (text[start - 1].isalnum() or text[start - 1] in "-_" or MASK in text[max(0, start - 2) : start]):
         return None
-    ends: list[tuple[int, int, str]] = []
+    ends: list[tuple[int, int]] = []
     digits = ""
     for place in range(first, min(first + MOST_GROUPS, len(groups))):
-        digits += text[slice(*groups[place])]
+        digits += numbers[place]
         if len(digits) > LONGEST_CARD:
             break
         end = groups[place][1]
         if len(digits) >= SHORTEST_CARD and not (
             text[end : end + 1].isalnum() or text[end : end + 1] in ("-", "_", MASK)
         ):
-            ends.append((place, len(digits), digits))
-    for place, size, written in reversed(ends):
-        number = written if written.isascii() else "".join(str(int(digit)) for digit in written)
-        if any(size in sizes and begins.match(number) for begins, sizes in BRANDS) and luhn(number):
+            ends.append((place, len(digits)))
+    if not ends:
+        return None
+    brands = [sizes for begins, sizes in BRANDS if begins.match(digits)]
+    for place, size in reversed(ends):
+        if any(size in sizes for sizes in brands) and luhn(digits[:size]):
             return place
     return None
 

@@ -107,9 +107,9 @@ def unspelled(view: View) -> View:
     return replaced(signed, foreign) if foreign else signed
 
 
-_SAID_EMAIL: Final = re.compile(
-    rf"(?<![\w@])([^\W_][\w+%-]*(?:\.[\w+%-]+){{0,4}})@((?:[^\W_][\w-]*\.){{1,3}}{ENDING}|(?:{PROVIDERS}))(?![\w@-])"
-)
+_SAID_MAIL_HOST: Final = re.compile(rf"@((?:[^\W_][\w-]*\.){{1,3}}{ENDING}|(?:{PROVIDERS}))(?![\w@-])")
+_SAID_MAILBOX: Final = re.compile(r"(?<![\w@])[^\W_][\w+%-]*(?:\.[\w+%-]+){0,4}\Z")
+_LONGEST_MAILBOX: Final = 64
 _SAID_ENDING: Final = (
     r"(?:com|net|org|info|biz|io|co|gg|ru|de|uk|fr|es|it|pl|br|mx|ar|cl|tr|id|vn|cn|eu|ca|au|nl|pt|ua|kz|jp|kr|tw|hk|sg|tv|cc|"
     r"xyz|shop|store|online|site|app|dev|me|ly)(?:\.(?:uk|br|mx|ar|tr|id|vn|in|cn|au|jp|kr|tw|hk|sg|my|ph|za|pl|co))?"
@@ -159,14 +159,15 @@ _WORDS_BEFORE: Final = frozenset(
 def said_emails(text: str, hosts: Hosts) -> list[Found]:
     """E-mail addresses in a text whose spelled-out signs were put in."""
     found: list[Found] = []
-    for match in _SAID_EMAIL.finditer(text):
-        if hosts.is_own(match[2]) or match[2].rpartition(".")[2] in RESERVED:
+    for match in _SAID_MAIL_HOST.finditer(text):
+        name = _SAID_MAILBOX.search(text, max(0, match.start() - _LONGEST_MAILBOX), match.start())
+        if name is None or hosts.is_own(match[1]) or match[1].rpartition(".")[2] in RESERVED:
             continue
-        if "." in match[2]:
-            found.append((match.start(), match.end(), 0.88, "email.spelled"))
-        elif match[1] not in _WORDS_BEFORE:
-            sure = any(not char.isalpha() for char in match[1])
-            found.append((match.start(), match.end(), 0.75 if sure else 0.5, "email.spelled_provider"))
+        if "." in match[1]:
+            found.append((name.start(), match.end(), 0.88, "email.spelled"))
+        elif name.group() not in _WORDS_BEFORE:
+            sure = any(not char.isalpha() for char in name.group())
+            found.append((name.start(), match.end(), 0.75 if sure else 0.5, "email.spelled_provider"))
     return found
 
 

@@ -63,8 +63,17 @@ ADVERSARIAL = [
         "aaa",
     ),
     *("\u200ba", "і a", "$1", "reverse ", "hex 41 ", "4️⃣", "a#1234 ", "my number ", "double ", "fourfive", "......"),
-    *("-----", "+1", "qr scan ", "w.w.w.", "1.1.1."),
+    *("-----", "+1", "qr scan ", "w.w.w.", "1.1.1.", "@", "닷%", "点+l", "dot%", "sk-닷", "aaa% at b "),
 ]
+WORST = [
+    "reverse base64: wh4tsapp call 617-555-0143 w h a t s owl dot gmail p4yp4l c!aa ",
+    "in reverse 1 s4y4 t3l3gr4m 1 n0 j090 1 в профиле @owl_77 打给我 ",
+    "whatssaab 617-555-0143 五 d y z 0 r d ",
+    "i-n- -r-e-v-e-r-s-e@a-l-i-c-i@p-e---p-e-l-l@hex 41 42 43 44 45 46 47 48 ",
+    "quоtе\nzооm\nnо fоn\nаwаs lu\n連絡\nin vаlоrаnt\nreverse\nδωσε\nthеу wаntеd tо\n여기서만\n",
+    "reverse @٣",
+]
+"""What took the longest of thousands of inputs made of the lexicons' phrases, in disguises of all kinds."""
 
 
 @pytest.mark.parametrize("piece", ADVERSARIAL)
@@ -82,3 +91,42 @@ def test_time_grows_with_length_alone(piece: str) -> None:
 
     took(500)
     assert took(4000) <= 24 * max(took(500), 0.0004)
+
+
+@pytest.mark.parametrize("piece", [*WORST, *ADVERSARIAL])
+def test_no_text_takes_long(piece: str) -> None:
+    """The aim is 20 ms on one processor of its own; a busy one is slower. Best of several runs."""
+    text = (piece * 4000)[:4000]
+    context = [text[:60]] * 8
+    best = 1e9
+    for _ in range(4):
+        start = time.process_time()
+        DETECTOR.check(text, context)
+        best = min(best, time.process_time() - start)
+    assert best < 0.05
+
+
+LONG = "the parcel was late and the box was wet. " * 30
+
+
+@pytest.mark.parametrize("hidden", ["w h a t s a p p", "wh4tsapp", "p a y p a l", "t.e.l.e.g.r.a.m"])
+@pytest.mark.parametrize("before", [0, 20, 40, 60])
+def test_a_disguise_shows_anywhere_in_a_long_text(hidden: str, before: int) -> None:
+    place = before * 41
+    text = f"{LONG * 2}"[:place] + f"write to me on {hidden} " + LONG
+    verdict = DETECTOR.check(text)
+    assert [one for one in verdict.findings if one.confidence >= 0.5 and place <= one.start < place + 40]
+
+
+def test_of_many_disguises_one_is_enough() -> None:
+    """What is weighed again is bounded, and nobody hides behind that: what uses it up is found itself."""
+    assert DETECTOR.check("w h a t s a p p me please, it is quicker. " * 80).confidence >= 0.5
+    filler = "a b c is the size of it. " * 150
+    assert DETECTOR.check(f"{filler} write to me on w h a t s a p p").confidence >= 0.5
+
+
+def test_a_report_in_a_long_text_lowers_what_is_disguised_in_it() -> None:
+    assert DETECTOR.check(f"he asked me for w h a t s a p p and i said no. {LONG}").confidence < 0.5
+    assert (
+        DETECTOR.check(f"the seller asked me to pay outside, i refused. {LONG} w h a t s a p p it was").confidence < 0.5
+    )
