@@ -80,7 +80,7 @@ ERRORS: Final[dict[str, ChatError]] = {
         details={"rule": "window_passed", "closes_at": "2026-02-03T10:12:00.000Z", "fallback": "order_room"},
     ),
     "nothing left": Refused(
-        "Everything that was paid has been paid back already.",
+        "There is nothing left to pay back: all of it was paid back, or is to be.",
         details={"rule": "already_refunded", "fallback": "order_room"},
     ),
     "amount too large": Refused(

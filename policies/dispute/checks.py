@@ -167,4 +167,4 @@ def offers_body(offers: Sequence[Offer], currency: str) -> list[dict[str, Any]]:
 
 def _require_left(left: int) -> None:
     if left <= 0:
-        refuse("already_refunded", "Everything that was paid has been paid back already.")
+        refuse("already_refunded", "There is nothing left to pay back: all of it was paid back, or is to be.")

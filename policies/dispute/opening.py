@@ -63,7 +63,7 @@ class OpenDispute(Asked):
 _MESSAGES: Final = {
     "order_canceled": "This order was canceled.",
     "charged_back": "The bank has taken this payment back already.",
-    "already_refunded": "Everything that was paid has been paid back already.",
+    "already_refunded": "There is nothing left to pay back: all of it was paid back, or is to be.",
     "too_early": "It is too early to open a dispute; please talk to the seller first.",
     "decided": "Support has decided about this order; there is no further dispute about it.",
     "too_many_disputes": "There have been as many disputes about this order as there can be.",
