@@ -24,8 +24,8 @@ class MessageRelease(MessageRuling):
 
 
 class MessageRedact(MessageRuling):
-    """Staff: hide a party's message, or evidence by the entry that added it, from the other side. Of one that is hidden
-    already the flag is confirmed, and ``ack`` names no entry."""
+    """Staff: hide a party's message, or evidence by the entry that added it, from the other side; of any other text,
+    mask again what was released. Of what is hidden already the flag is confirmed, and ``ack`` names no entry."""
 
     type: Literal["message.redact"]
     reason: Annotated[str, Field(min_length=1, description="For the record; both sides can read it.")]

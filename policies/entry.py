@@ -16,6 +16,10 @@ MASKED: Final = "masked"
 """The member of a body that says which of its texts are not whole."""
 
 
+HIDEABLE: Final = frozenset({EntryKind.MESSAGE, EntryKind.EVIDENCE_ADDED})
+"""What can be hidden by itself. Other entries say how the dispute stands, which both sides have to know."""
+
+
 @dataclass(slots=True, unsafe_hash=True)
 class Author:
     """Who wrote an entry, as they were at that moment."""
@@ -89,7 +93,7 @@ class Entry:
     @property
     def hidden(self) -> bool:
         """Whether only staff and its author see its content, as things are."""
-        return (self.shown or self.visibility) is Visibility.WITHHELD
+        return is_hidden(self.kind, self.visibility, self.shown)
 
     @property
     def released(self) -> bool:
@@ -106,3 +110,15 @@ class Entry:
     @property
     def erased(self) -> bool:
         return self.salt is None
+
+
+def is_hidden(kind: EntryKind, visibility: Visibility, shown: Visibility | None) -> bool:
+    """Whether only staff and its author see an entry's content. Where it cannot be hidden by itself, staff have taken
+    back what they had released: it is masked as before.
+
+    Args:
+        visibility, shown: as of ``Entry``.
+    """
+    if shown is None:
+        return visibility is Visibility.WITHHELD
+    return shown is Visibility.WITHHELD and (kind in HIDEABLE or visibility is Visibility.WITHHELD)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from policies.dispute.acts import says_something
-from policies.entry import Author, Draft, Entry
+from policies.entry import HIDEABLE, Author, Draft, Entry, is_hidden
 from policies.errors import BadRequest, Conflict, Forbidden, NotFound, Refused
 from policies.flag import FlagState
 from policies.report import require_text
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     RELEASE = "release"
     """Everybody may see all of it: nothing was wrong."""
     REDACT = "redact"
-    """The other side must not see this message, or this evidence."""
+    """The other side must not see this message, or this evidence; or what was released of another text after all."""
     CONFIRM = "confirm"
     """It was rightly flagged, and stays as it is."""
 
@@ -41,8 +41,6 @@ STATES: Final[Mapping[Verdict, FlagState]] = {
     Verdict.CONFIRM: FlagState.CONFIRMED,
 }
 """What a flag is after each verdict."""
-_HIDEABLE: Final = frozenset({EntryKind.MESSAGE, EntryKind.EVIDENCE_ADDED})
-"""What can be hidden by itself. Other entries say how the dispute stands, which both sides have to know."""
 _KINDS: Final = {Verdict.RELEASE: EntryKind.MESSAGE_RELEASED, Verdict.REDACT: EntryKind.MESSAGE_REDACTED}
 
 
@@ -66,7 +64,7 @@ class Target:
 
     @property
     def hidden(self) -> bool:
-        return (self.shown or self.visibility) is Visibility.WITHHELD
+        return is_hidden(self.kind, self.visibility, self.shown)
 
     @property
     def whole(self) -> bool:
@@ -138,11 +136,11 @@ def _release(target: Target) -> Effect:
 
 
 def _redact(target: Target, reason: str) -> Effect:
-    if target.kind not in _HIDEABLE:
+    if target.kind not in HIDEABLE and not target.masked:
         raise Refused("Only messages and evidence can be redacted.", details={"rule": "not_a_message"})
     if not reason.strip():
         raise BadRequest("Say why this is redacted.", details={"field": "reason"})
-    if not target.hidden:
+    if target.whole or (target.kind in HIDEABLE and not target.hidden):
         return Effect.SHOWN
     return Effect.NOTHING if target.flag in (None, FlagState.CONFIRMED) else Effect.FLAG
 

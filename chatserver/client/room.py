@@ -252,8 +252,8 @@ class Room:
         )
 
     async def redact(self, seq: int, reason: str, *, command_id: str | None = None) -> Sent | None:
-        """As staff: hide a party's message, or evidence by the entry that added it, from the other side; as
-        ``release``, with a reason that is required.
+        """As staff: hide a party's message, or evidence by the entry that added it, from the other side; or mask again
+        what was released of any other text. As ``release``, with a reason that is required.
 
         Returns:
             Where the log says so; None when it was hidden already, and its flag is confirmed now.

@@ -1,12 +1,13 @@
 """One transaction for everything that a dispute's entries mean elsewhere: snapshot, rooms, order, claim and outbox."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 
 from policies.dispute.effects import told
 from policies.dispute.evolve import evolve
+from policies.dispute.rewording import reworded
 from policies.dispute.state import Dispute
 from policies.dispute.talking import room_facts
 from policies.entry import Entry
@@ -91,6 +92,8 @@ class Ledger:
         """
         before = current.dispute
         after, events = _follow(before, entries, current.told)
+        if ruled is not None:
+            after = reworded(after, replace(ruled[0], shown=ruled[1].shown))
 
         async def work(session: Session) -> None:
             if not await self.disputes.advance(Change(after, current.told, current.told + len(events)), session):

@@ -174,7 +174,8 @@ def router(services: Services) -> APIRouter:
     ) -> Response:
         """For agents, as above: any message of a party and any evidence (by its entry `evidence.added`), whether
         something was found in it or not. Hidden evidence is given to its uploader and staff alone; a download that was
-        signed before stays good until it expires. What is hidden already stays so, and its flag is confirmed."""
+        signed before stays good until it expires. Of any other text, such as an offer's note, what was released is
+        masked again. What is hidden already stays so, and its flag is confirmed."""
         return await ruled(Verdict.REDACT, identity, room, seq, ruling, idempotency_key)
 
     @routes.post(

@@ -19,11 +19,13 @@ from chatserver.hub.socket import text_frame
 from chatserver.hub.writer import Written, written
 from policies.dispute.commands import Command
 from policies.dispute.evolve import evolve
+from policies.dispute.rewording import repeats, reworded
 from policies.dispute.state import Dispute
 from policies.entry import Entry
 from policies.errors import ChatError, NotFound
 from policies.room import RoomFacts, dispute_of
 from policies.screening import Screening
+from policies.verdicts import SHOWN
 from policies.vocabulary import STAFF, DisputeId, Role, RoomId, RoomKind, Seq, UserId
 from storage.audit import Audit, AuditRecord
 from storage.claims import Claims
@@ -131,8 +133,15 @@ class LiveDisputes:
                 page = await self._log.read_after(state.room, state.seq, 500)
             for entry in page:
                 if state.seq < entry.seq <= head:
-                    state = evolve(state, entry)
+                    state = await self._with_words(evolve(state, entry), entry)
         return state
+
+    async def _with_words(self, state: Dispute, entry: Entry) -> Dispute:
+        """A state after an entry; where that is a ruling, with the words that it is about as they are shown now."""
+        if entry.kind not in SHOWN or not repeats(state, entry.body["seq"]):
+            return state
+        about = await self._log.read(state.room, entry.body["seq"])
+        return state if about is None or about.erased else reworded(state, about)
 
     def joined(self, live: LiveRoom, membership: Membership, told: Dispute, held: list[Publication]) -> None:
         """A member has gone live. Nothing must be awaited between that and this.
@@ -146,6 +155,8 @@ class LiveDisputes:
             dispute = live.dispute = LiveDispute(told)
             dispute.take(held)
             live.delivered = partial(self._go_along, live, dispute)
+            if dispute.behind:
+                self._spawn(self._reload(live, dispute))
         if dispute.state.seq > told.seq and visibly_changed(told, dispute.state, quiet=False):
             tell_one(live, membership, dispute.state, self._clock.now())
 

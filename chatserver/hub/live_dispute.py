@@ -13,12 +13,15 @@ import orjson
 from chatserver.hub.publication import Publication
 from policies.dispute.evolve import evolve
 from policies.dispute.fact import Foreseen
+from policies.dispute.rewording import repeats
 from policies.dispute.state import Deadline, Dispute, Rule
 from policies.entry import Author
 from policies.instant import read_rfc3339
+from policies.verdicts import SHOWN
 from policies.vocabulary import EntryKind, Role, Seq, UserId, Visibility
 
 _MESSAGE: Final = EntryKind.MESSAGE.value
+_RULINGS: Final = frozenset(kind.value for kind in SHOWN)
 _steady: Final = attrgetter(*sorted({f.name for f in fields(Dispute)} - {"seq", "seen", "last_update_at", "deadlines"}))
 """What no plain message changes, unless it is worth telling."""
 
@@ -35,7 +38,7 @@ class LiveDispute:
     def __init__(self, state: Dispute) -> None:
         self.state = state
         self.behind = False
-        """An entry is missing: the state has to be read anew."""
+        """An entry is missing, or has changed: the state has to be read anew."""
 
     def take(self, run: Iterable[Publication]) -> bool:
         """Go along with entries of the stream. Returns whether readers have something new to see."""
@@ -48,6 +51,9 @@ class LiveDispute:
                 continue  # read with the state
             if publication.seq != self.state.seq + 1:
                 self.behind = True
+                break
+            if publication.kind in _RULINGS and repeats(self.state, publication.body()["seq"]):
+                self.behind = True  # what it says now is not in the stream
                 break
             quiet = quiet and publication.kind == _MESSAGE
             self.state = evolve(self.state, fact_of(publication))

@@ -13,6 +13,7 @@ from policies.dispute.acts import resets_clock, says_something
 from policies.dispute.deadlines import begin, drop, put
 from policies.dispute.fact import Fact, Unreplayable
 from policies.dispute.opening import begin_dispute
+from policies.dispute.rewording import reworded
 from policies.dispute.state import Dispute, Rule
 from policies.vocabulary import EntryKind, Role, Status
 
@@ -30,7 +31,8 @@ def evolve(state: Dispute | None, entry: Fact) -> Dispute:
 
     Args:
         state: as of the entry before; None before the first one.
-        entry: the next entry of the dispute's room.
+        entry: the next entry of the dispute's room, as it is shown now. Where staff rule on an earlier one, its words
+            in the state are to be replaced: see ``rewording``.
 
     Raises:
         Unreplayable: it is not the next one, or its content is gone.
@@ -39,11 +41,14 @@ def evolve(state: Dispute | None, entry: Fact) -> Dispute:
         if state is None:
             if entry.kind is not EntryKind.DISPUTE_OPENED:
                 raise Unreplayable("a dispute begins with its opening")
-            return begin_dispute(entry)
+            begun = begin_dispute(entry)
+            return reworded(begun, entry) if entry.released else begun
         if entry.seq != state.seq + 1:
             raise Unreplayable(f"entry {entry.seq} does not follow entry {state.seq}")
         change = _CHANGES.get(entry.kind)
         changed = state if change is None else change(state, entry)
+        if entry.released:
+            changed = reworded(changed, entry)
     except KeyError as missing:
         raise Unreplayable(f"entry {entry.seq} has lost its {missing}") from missing
     if resets_clock(entry.kind, entry.author.role, entry.visibility):

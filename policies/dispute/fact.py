@@ -32,6 +32,9 @@ class Fact(Protocol):
 
     @property
     def visibility(self) -> Visibility: ...
+    @property
+    def released(self) -> bool:
+        """Whether staff have said since that everybody may see all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Foreseen:
     @property
     def written(self) -> Mapping[str, Any]:
         return self.body
+
+    @property
+    def released(self) -> bool:
+        return False
 
 
 def foresee(draft: Draft, seq: Seq, at: datetime) -> Foreseen:

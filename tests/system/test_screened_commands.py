@@ -1,7 +1,9 @@
 """What parties say in the commands of a dispute, as the other side, staff and the marketplace get it."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,6 +47,12 @@ async def seller(dial: Dial, court: Server, case: Case) -> Peer:
 @pytest.fixture
 async def agent(dial: Dial, court: Server, case: Case) -> Peer:
     return await dial(court, unique("agent"), [case.room], role="agent")
+
+
+async def told_anew(peer: Peer, room: str) -> dict[str, Any]:
+    """The dispute, as who joins once more is told."""
+    dispute: dict[str, Any] = (await peer.join(room))["dispute"]
+    return dispute
 
 
 async def told(peer: Peer, room: str, seq: int) -> dict[str, Any]:
@@ -118,6 +126,46 @@ async def test_reasons_and_notes_are_screened_wherever_they_are_given(
     await buyer.ask("proposal.accept", expect="ack", room=case.room, proposal=accepted)
     await do(seller, "fulfillment.mark", "note")
     await do(buyer, "dispute.escalate", "reason")
+
+
+async def test_released_words_are_read_wherever_the_dispute_repeats_them(
+    site: Site, court: Server, case: Case, dial: Dial, tmp_path: Path, buyer: Peer, seller: Peer, agent: Peer
+) -> None:
+    ack = await seller.ask("proposal.make", expect="ack", room=case.room, resolution="replacement", note=OUTSIDE)
+    seq = ack["seq"]
+
+    async def shows(note: str) -> None:
+        """Everywhere, to those who were there and to who comes now."""
+
+        def told(peer: Peer) -> bool:
+            frames = [frame for frame in peer.frames if frame["type"] == "dispute"]
+            return bool(frames) and frames[-1]["dispute"]["offers"][0].get("note") == note
+
+        for peer in (buyer, seller, agent):
+            await peer.until(lambda peer=peer: told(peer) or None, note)
+            assert (await told_anew(peer, case.room))["offers"][0]["note"] == note
+        for user in (case.order.buyer, case.order.seller):
+            joined = await (await dial(court, user)).join(case.room)
+            assert joined["dispute"]["offers"][0]["note"] == note
+            seen = await asyncio.to_thread(site.get, court, f"/v1/disputes/{case.id}", token(user))
+            assert seen["offers"][0]["note"] == note
+            path = f"/v1/rooms/{case.room}/transcript"
+            file = await asyncio.to_thread(site.get, court, path, token(user), format="json")
+            assert file["dispute"]["offers"][0]["note"] == note
+            (tmp_path / "case.json").write_text(json.dumps(file))
+            await asyncio.to_thread(site.run, "verify", str(tmp_path / "case.json"))
+        await asyncio.to_thread(site.run, "verify", case.room)
+
+    await shows(MASKED)
+    await agent.ask("message.release", expect="ack", room=case.room, seq=seq, reason="The shop's own number")
+    await shows(OUTSIDE)
+    await agent.ask("message.redact", expect="ack", room=case.room, seq=seq, reason="No, it is not")
+    await shows(MASKED)
+    changed = [frame["entry"] for frame in buyer.frames if frame["type"] == "entry.changed"]
+    assert [(each["body"]["note"], each.get("whole")) for each in changed] == [
+        (MASKED, {"note": OUTSIDE}),
+        (MASKED, None),
+    ]
 
 
 async def test_what_staff_write_is_not_screened(case: Case, buyer: Peer, seller: Peer, agent: Peer) -> None:
