@@ -1,12 +1,26 @@
 """What every frame of the WebSocket protocol is built from."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 
 from policies.instant import rfc3339
 
-Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, when_used="json")]
+
+def in_utc(value: datetime) -> datetime:
+    """An aware time in UTC.
+
+    Raises:
+        ValueError: there it is before the year 1 or after 9999.
+    """
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the calendar ends before that time in UTC") from error
+
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(in_utc), PlainSerializer(rfc3339, when_used="json")]
 COMMAND_ID_CHARS: Final = 64
 CommandIdField = Annotated[str, Field(min_length=1, max_length=COMMAND_ID_CHARS)]
 RoomIdField = Annotated[str, Field(min_length=1, max_length=160)]

@@ -16,7 +16,9 @@ def instant(at: datetime) -> datetime:
 
 @lru_cache(maxsize=256)  # an entry's time is written for its hash, its reader and its author's answer
 def rfc3339(at: datetime) -> str:
-    """A UTC time as RFC 3339 with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
+    """An aware time as RFC 3339 in UTC with milliseconds, such as ``2026-01-31T09:30:00.250Z``."""
+    if at.utcoffset():
+        at = at.astimezone(UTC)
     return at.isoformat(timespec="milliseconds")[:23] + "Z"
 
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, Field, PlainSerializer, StrictInt
 
 from chatserver.access import BackEnd, Caller
+from chatserver.frame import in_utc
 from chatserver.http.gate import back_end, caller, guarded_route
 from chatserver.http.problems import described
 from chatserver.http.reading import Reader, record_reads, role_in_dispute
@@ -55,14 +56,7 @@ def _text_time(value: object) -> object:
     return value
 
 
-def _in_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("the calendar ends before that time in UTC") from error
-
-
-Time = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_in_utc)]
+Time = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(in_utc)]
 WrittenTime = Annotated[datetime, PlainSerializer(rfc3339, return_type=str)]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS)]
 IdField = Annotated[str, Field(min_length=1, max_length=ID_CHARS, description="The marketplace's own id of the user.")]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any
 
@@ -70,6 +71,8 @@ async def test_an_order_room_has_no_dispute(peer: Peer) -> None:
         assert (await joining).dispute is None
 
 
+INDIA_AHEAD = timedelta(hours=5, minutes=30)
+INDIA = timezone(INDIA_AHEAD)
 RULING = {"outcome": "compromise", "statement": "Both are right.", "reason_codes": ["late"], "evidence": []}
 
 
@@ -87,6 +90,15 @@ RULING = {"outcome": "compromise", "statement": "Both are right.", "reason_codes
                 "note": "for the scratch",
             },
         ),
+        (
+            lambda case: case.propose("delivery_fix", expires_at=datetime(2024, 2, 29, 1, 0, tzinfo=INDIA)),
+            {
+                "type": "proposal.make",
+                "resolution": "delivery_fix",
+                "note": "",
+                "expires_at": "2024-02-28T19:30:00.000Z",
+            },
+        ),
         (lambda case: case.accept(9), {"type": "proposal.accept", "proposal": 9}),
         (lambda case: case.reject(9, "too little"), {"type": "proposal.reject", "proposal": 9, "reason": "too little"}),
         (lambda case: case.withdraw(9), {"type": "proposal.withdraw", "proposal": 9, "reason": ""}),
@@ -102,6 +114,16 @@ RULING = {"outcome": "compromise", "statement": "Both are right.", "reason_codes
         (
             lambda case: case.request_evidence("seller", "the tracking", kinds=["tracking"]),
             {"type": "evidence.request", "of": "seller", "what": "the tracking", "kinds": ["tracking"]},
+        ),
+        (
+            lambda case: case.request_evidence("buyer", "a photo", due_at=datetime(2026, 3, 1, 2, 0, tzinfo=INDIA)),
+            {
+                "type": "evidence.request",
+                "of": "buyer",
+                "what": "a photo",
+                "kinds": [],
+                "due_at": "2026-02-28T20:30:00.000Z",
+            },
         ),
         (
             lambda case: case.recommend("compromise", "split", "Both are right.", ["late"], amount=500),
@@ -175,6 +197,7 @@ async def test_a_rule_that_says_no_is_raised_with_its_name(peer: Peer) -> None:
     [
         lambda case: case.propose("split"),
         lambda case: case.accept(0),
+        lambda case: case.propose("delivery_fix", expires_at=datetime(9999, 12, 31, 23, tzinfo=timezone(-INDIA_AHEAD))),
         lambda case: case.request_evidence("agent", "x"),
         lambda case: case.request_evidence("buyer", "x", kinds=["rumour"]),
         lambda case: case.decide("agreed", "split", "x", ["late"]),

@@ -1,7 +1,7 @@
 """What is no frame, no command, or not for this user: which error or close code it meets, and nothing else."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from pymongo import MongoClient
@@ -60,6 +60,9 @@ async def test_text_that_is_not_utf_8_closes(buyer: Peer) -> None:
     assert await buyer.closed() in (CloseCode.BAD_FRAME, 1007)
 
 
+_OFFER: Final = {"type": "proposal.make", "room": "r", "resolution": "delivery_fix"}
+
+
 @pytest.mark.parametrize(
     ("frame", "field"),
     [
@@ -81,9 +84,14 @@ async def test_text_that_is_not_utf_8_closes(buyer: Peer) -> None:
         ({"type": "connect", "token": 5}, "token"),
         ({"type": "connect", "token": "t" * 8193}, "token"),
         ({"type": "connect", "rooms": ["r"]}, "rooms.0"),
+        ({**_OFFER, "expires_at": "2026-02-01T00:00:00"}, "expires_at"),
+        ({**_OFFER, "expires_at": "2023-02-29T00:00:00Z"}, "expires_at"),
+        ({**_OFFER, "expires_at": "9999-12-31T23:59:59-14:00"}, "expires_at"),
+        ({**_OFFER, "expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at"),
     ],
 )
 async def test_what_is_no_command_names_the_field(frame: Frame, field: str, buyer: Peer, order: Order) -> None:
+    frame = dict(frame)
     kind = frame.pop("type", ...)
     if kind is ...:
         await buyer.raw('{"id":"c"}')
