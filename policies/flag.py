@@ -37,6 +37,8 @@ class FlagState(StrEnum):
     OPEN = "open"
     RELEASED = "released"
     CONFIRMED = "confirmed"
+    REPEATED = "repeated"
+    """One of many within minutes, of which enough wait for staff: it adds nothing to strikes, and nobody is told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import exp2
+from typing import Final
 
 from pydantic import Field, field_validator
 
 from policies.flag import CauseKind, Flag, FlagState, Mark
 from policies.part import Duration, Part
+from policies.screening import QUIET
+
+STRETCH: Final = timedelta(minutes=10)
+"""Within this time a user's flags in one room are of one stretch, of which …"""
+ENOUGH: Final = 10
+"""… so many count: a flood must not flood staff and the marketplace as well. Of what is told to its author alone one
+does, of each kind."""
 
 
 class StrikeWeights(Part):
@@ -66,6 +74,23 @@ def strike(at: datetime, flag: Flag) -> Strike | None:
     if flag.causes and all(cause.kind is CauseKind.SECRET for cause in flag.causes):
         return None
     return Strike(at, flag.mark, flag.state is FlagState.RELEASED)
+
+
+def counts(flag: Flag, before: Iterable[Flag]) -> bool:
+    """Whether a flag adds anything to others of its stretch.
+
+    Args:
+        before: those of the same user and room in the ``STRETCH`` before it that count.
+    """
+    earlier = [_categories(each) for each in before]
+    found = _categories(flag)
+    if found and found <= QUIET:
+        return not found <= set().union(*earlier)
+    return sum(not each <= QUIET for each in earlier) < ENOUGH
+
+
+def _categories(flag: Flag) -> set[str]:
+    return {cause.category for cause in flag.causes}
 
 
 def score(strikes: Iterable[Strike], now: datetime, rules: StrikeRules) -> float:

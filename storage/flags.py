@@ -15,6 +15,7 @@ from storage.places import decode_place, encode_place
 
 UNTOLD: Final = {"flag.untold": True}
 OLDEST_FIRST: Final = [("at", 1)]
+COUNTED: Final = frozenset(FlagState) - {FlagState.REPEATED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,21 @@ class Flags:
         return FlagPage(tuple(map(decode_entry, shown)), more)
 
     async def of_user(self, user: UserId, since: datetime, limit: int) -> list[Entry]:
-        """A user's flagged entries since a time, the newest first."""
-        query = {"author.id": user, "flag.state": {"$exists": True}, "at": {"$gte": since}}
+        """A user's flagged entries since a time that count, the newest first."""
+        found = await self._entries.find(of_user_query(user, since), sort=[("at", -1)], limit=limit)
+        return [decode_entry(document) for document in found]
+
+    async def before(self, entry: Entry, since: datetime, limit: int) -> list[Entry]:
+        """The flagged entries of an entry's author in its room that came before it, since a time, and count."""
+        query = of_user_query(entry.author.id, since) | {"room": entry.room, "seq": {"$lt": entry.seq}}
         found = await self._entries.find(query, sort=[("at", -1)], limit=limit)
         return [decode_entry(document) for document in found]
+
+    async def repeated(self, entry: Entry) -> None:
+        """Note that a flag adds nothing to those before it, unless staff have said something of it meanwhile."""
+        query = {**UNTOLD, "_id": _key(entry), "flag.state": FlagState.OPEN.value}
+        update = {"$set": {"flag.state": FlagState.REPEATED.value}, "$unset": {"flag.untold": ""}}
+        await self._entries.update_one(query, update)
 
     async def untold(self, limit: int) -> list[Entry]:
         """Flagged entries of which the marketplace has not been told, the oldest first.
@@ -81,7 +93,7 @@ class Flags:
         """
 
         async def work(session: Session) -> bool:
-            query = {"_id": entry_key(entry.room, entry.author.id, entry.command_id), "flag.untold": True}
+            query = {**UNTOLD, "_id": _key(entry)}
             if not await self._entries.update_one(query, {"$unset": {"flag.untold": ""}}, session=session):
                 return False
             if event is not None:
@@ -101,6 +113,11 @@ class Flags:
         return int(found["told"])
 
 
+def of_user_query(user: UserId, since: datetime) -> dict[str, Any]:
+    """The states are named so that those which do not count, of which there may be very many, are not even seen."""
+    return {"author.id": user, "flag.state": {"$in": _words(COUNTED)}, "at": {"$gte": since}}
+
+
 def flag_query(query: FlagQuery, cursor: str | None) -> dict[str, Any]:
     """All states are named where any will do: as many ranges of one index, merged in order."""
     asked: dict[str, Any] = {"flag.state": {"$in": _words(query.states or FlagState)}}
@@ -114,6 +131,10 @@ def flag_query(query: FlagQuery, cursor: str | None) -> dict[str, Any]:
         at, key = decode_place(cursor)
         asked |= {"at": {"$gte": at}, "$nor": [{"at": at, "_id": {"$lte": key}}]}
     return asked
+
+
+def _key(entry: Entry) -> str:
+    return entry_key(entry.room, entry.author.id, entry.command_id)
 
 
 def _words(vocabulary: Iterable[FlagState] | Iterable[Mark]) -> list[str]:

@@ -222,7 +222,9 @@ COLLECTIONS: Final = (
             ),
             # A user's, for their strikes.
             IndexModel(
-                [("author.id", ASCENDING), ("at", ASCENDING)], name="flagged_user", partialFilterExpression=_FLAGGED
+                [("author.id", ASCENDING), ("flag.state", ASCENDING), ("at", ASCENDING)],
+                name="flagged_author",
+                partialFilterExpression=_FLAGGED,
             ),
             # Those that the marketplace has not been told of: none, but for a moment.
             IndexModel([("at", ASCENDING)], name="untold", partialFilterExpression={"flag.untold": True}),

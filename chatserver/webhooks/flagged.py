@@ -1,6 +1,7 @@
 """``contact.flagged``: something that breaks a rule was found in what a party wrote. Never the text itself.
 
 Whoever writes a flagged entry marks it as untold, with the flag, and need do no more: a worker tells each of them once.
+Of very many within minutes it tells as many as count (``policies.strikes``), and puts the others aside for staff, too.
 """
 
 from hashlib import sha256
@@ -8,15 +9,19 @@ from typing import Any, Final
 
 from chatserver.strikes import Strikes, categories
 from policies.entry import Entry
-from policies.flag import CauseKind, Flag
+from policies.flag import CauseKind, Flag, FlagState
 from policies.instant import rfc3339
 from policies.room import RoomFacts, dispute_of
+from policies.screening import QUIET
+from policies.strikes import ENOUGH, STRETCH, counts
 from policies.vocabulary import DisputeId, RoomId, WebhookType
 from storage.flags import Flags
 from storage.outbox import OutboxEvent
 from storage.rooms import Rooms
 
 FLAGS_AT_ONCE: Final = 100
+_LOOKED_AT: Final = ENOUGH + len(QUIET)
+"""More of one stretch do not count."""
 
 
 class FlagTeller:
@@ -47,6 +52,9 @@ class FlagTeller:
 
     async def _tell(self, entry: Entry, facts: RoomFacts | None) -> None:
         flag = entry.flag
+        if flag is not None and flag.state is FlagState.OPEN and not await self._counts(entry, flag):
+            await self._flags.repeated(entry)
+            return
         if flag is None or facts is None or not categories(entry):  # a secret is nobody's fault
             await self._flags.tell(entry, None)
             return
@@ -56,6 +64,10 @@ class FlagTeller:
         data = await self._data(entry, flag, facts)
         event = OutboxEvent(stream, entry.seq, WebhookType.CONTACT_FLAGGED, data, entry.at)
         await self._flags.tell(entry, event, dispute)
+
+    async def _counts(self, entry: Entry, flag: Flag) -> bool:
+        before = await self._flags.before(entry, entry.at - STRETCH, _LOOKED_AT)
+        return counts(flag, (each.flag for each in before if each.flag is not None))
 
     async def _data(self, entry: Entry, flag: Flag, facts: RoomFacts) -> dict[str, Any]:
         strikes = await self._strikes.of(entry.author.id)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
-from policies.strikes import Strike, StrikeRules, StrikeWeights, score, strike
+from policies.strikes import ENOUGH, Strike, StrikeRules, StrikeWeights, counts, score, strike
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 RULES = StrikeRules()
@@ -104,3 +104,30 @@ def test_a_flag_is_a_strike_unless_it_is_only_about_secrets() -> None:
 def test_rules_that_make_no_sum_are_refused(content: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         StrikeRules.model_validate(content)
+
+
+def found(*categories: str) -> Flag:
+    return Flag(
+        Mark.WARNED,
+        100,
+        tuple(Cause(CauseKind.CONDUCT, each, "text", 0, 0, 100, f"conduct.{each}") for each in categories),
+    )
+
+
+def test_of_a_flood_the_first_counts() -> None:
+    flood, repeat = found("flooding"), found("repeating")
+    assert counts(flood, [])
+    assert not counts(flood, [flood])
+    assert counts(repeat, [flood])
+    assert counts(found("flooding", "repeating"), [flood])
+    assert not counts(found("flooding", "repeating"), [flood, repeat])
+    assert not counts(repeat, [found("repeating", "insult")])
+
+
+def test_of_what_is_worse_enough_count() -> None:
+    insult, flood = found("insult"), found("flooding")
+    assert counts(insult, [insult] * (ENOUGH - 1))
+    assert not counts(insult, [insult] * ENOUGH)
+    assert counts(insult, [flood] * ENOUGH)
+    assert not counts(found("insult", "flooding"), [insult] * ENOUGH)
+    assert counts(found(), [found()] * ENOUGH)

@@ -11,7 +11,7 @@ from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.vocabulary import CommandId, EntryKind, RoomId, UserId, Visibility, WebhookType
 from storage.chain import genesis, link
 from storage.client import Database
-from storage.flags import OLDEST_FIRST, UNTOLD, FlagQuery, Flags, flag_query
+from storage.flags import OLDEST_FIRST, UNTOLD, FlagQuery, Flags, flag_query, of_user_query
 from storage.outbox import OutboxEvent
 from storage.room_log import RoomLog, Ruling
 from tests.storage.making import BUYER, NOW, ROOM, SELLER, salts
@@ -107,13 +107,41 @@ async def test_a_users_flags_and_what_is_untold_are_found_by_index(
     assert await flags.of_user(BUYER.id, NOW, 100) == mine
     assert await flags.of_user(BUYER.id, NOW, 1) == mine[:1]
     assert await flags.of_user(BUYER.id, mine[0].at, 100) == mine[:1]
-    query = {"author.id": BUYER.id, "flag.state": {"$exists": True}, "at": {"$gte": NOW}}
-    plan, looked_at = await plan_of(database, query, {"at": -1})
-    assert "'indexName': 'flagged_user'" in plan
+    plan, looked_at = await plan_of(database, of_user_query(BUYER.id, NOW), {"at": -1})
+    assert "'indexName': 'flagged_author'" in plan
+    assert "'SORT'" not in plan
     assert looked_at == len(mine)
     plan, looked_at = await plan_of(database, UNTOLD, dict(OLDEST_FIRST))
     assert "'indexName': 'untold'" in plan
     assert looked_at <= len(flagged)
+
+
+async def test_what_adds_nothing_is_put_aside(database: Database, log: RoomLog, flags: Flags) -> None:
+    flagged = await talk(log, count=100)
+    await talk(log, RoomId("order-2"))
+    mine = [entry for entry in flagged if entry.author == BUYER]
+    last = mine[-1]
+    assert await flags.before(last, NOW, 100) == mine[-2::-1]
+    assert await flags.before(last, mine[1].at, 2) == mine[-2:-4:-1]
+    for entry in mine[1:-1]:
+        await flags.repeated(entry)
+    assert await flags.before(last, NOW, 100) == mine[:1]
+    assert mine[1] not in await flags.untold(100)
+    waiting = (await flags.page(FlagQuery(frozenset({FlagState.OPEN}), room=ROOM), 100)).entries
+    assert [entry for entry in waiting if entry.author == BUYER] == [mine[0], last]
+    aside = (await flags.page(FlagQuery(frozenset({FlagState.REPEATED})), 100)).entries
+    assert [entry.seq for entry in aside] == [entry.seq for entry in mine[1:-1]]
+    _, looked_at = await plan_of(database, of_user_query(BUYER.id, NOW), {"at": -1})
+    assert looked_at == len(await flags.of_user(BUYER.id, NOW, 100))
+
+
+async def test_what_staff_have_looked_at_is_not_put_aside(log: RoomLog, flags: Flags) -> None:
+    first, *_ = await talk(log)
+    assert await log.rule(first, Ruling(None, FlagState.CONFIRMED, UserId("ada"), NOW))
+    await flags.repeated(first)
+    [confirmed] = (await flags.page(FlagQuery(states=frozenset({FlagState.CONFIRMED})), 100)).entries
+    assert confirmed.seq == first.seq
+    assert confirmed in await flags.untold(100)
 
 
 async def test_each_is_told_once(database: Database, log: RoomLog, flags: Flags) -> None:

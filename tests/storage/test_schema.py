@@ -77,7 +77,7 @@ async def test_appends_pay_for_two_indexes(database: Database) -> None:
     assert [index["key"] for index in paid_for] == [{"_id": 1}, {"room": 1, "seq": 1}]
     assert paid_for[1]["unique"]
     assert {index["name"] for index in indexes} - {index["name"] for index in paid_for} == {
-        "flagged", "flagged_user", "untold",
+        "flagged", "flagged_author", "untold",
     }  # fmt: skip
 
 

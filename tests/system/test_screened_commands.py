@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,12 +138,12 @@ async def test_released_words_are_read_wherever_the_dispute_repeats_them(
     async def shows(note: str) -> None:
         """Everywhere, to those who were there and to who comes now."""
 
-        def told(peer: Peer) -> bool:
+        def told(peer: Peer) -> bool | None:
             frames = [frame for frame in peer.frames if frame["type"] == "dispute"]
-            return bool(frames) and frames[-1]["dispute"]["offers"][0].get("note") == note
+            return (bool(frames) and frames[-1]["dispute"]["offers"][0].get("note") == note) or None
 
         for peer in (buyer, seller, agent):
-            await peer.until(lambda peer=peer: told(peer) or None, note)
+            await peer.until(partial(told, peer), note)
             assert (await told_anew(peer, case.room))["offers"][0]["note"] == note
         for user in (case.order.buyer, case.order.seller):
             joined = await (await dial(court, user)).join(case.room)

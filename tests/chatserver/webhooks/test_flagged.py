@@ -15,7 +15,7 @@ from policies.room import order_room
 from policies.strikes import StrikeRules
 from policies.vocabulary import Resolution, RoomId
 from storage.client import Database, MongoConfig, open_database
-from storage.flags import Flags
+from storage.flags import FlagQuery, Flags
 from storage.room_log import Ruling
 from tests.chatserver.disputes.desks import BUYER, ORDER, SELLER, Shop
 from tests.chatserver.disputes.flagging import PHONE, written
@@ -29,10 +29,11 @@ class Office:
     """A worker that tells of flags, and what it has told."""
 
     def __init__(self, database: Database, shop: Shop) -> None:
-        flags = Flags(database)
+        self.flags = Flags(database)
+        self.strikes = Strikes(self.flags, StrikeRules(), shop.clock)
         self.database = database
         self.shop = shop
-        self.teller = FlagTeller(flags, shop.rooms, Strikes(flags, StrikeRules(), shop.clock))
+        self.teller = FlagTeller(self.flags, shop.rooms, self.strikes)
 
     async def told(self) -> list[dict[str, Any]]:
         while await self.teller.look():
@@ -109,6 +110,47 @@ async def test_what_breaks_no_rule_is_not_told(
     await written(shop, ORDER_ROOM, BUYER, mark, *causes)
     assert await office.told() == []
     assert await office.teller.look() == 0  # and is not looked at again
+
+
+FLOOD = Cause(CauseKind.CONDUCT, "flooding", "text", 0, 0, 100, "conduct.flooding")
+
+
+async def test_a_flood_is_told_and_counted_once_in_ten_minutes(shop: Shop, office: Office) -> None:
+    await shop.order()
+    for _ in range(60):  # one in half a minute, over half an hour
+        await written(shop, ORDER_ROOM, SELLER, Mark.WARNED, FLOOD)
+        shop.clock.advance(30)
+        await office.teller.look()
+    told = await office.told()
+    assert [event["data"]["seq"] for event in told] == [1, 22, 43]
+    strikes = await office.strikes.of(SELLER.id)
+    assert strikes.score == pytest.approx(0.75, abs=0.01)
+    waiting = await office.flags.page(FlagQuery(states=frozenset({FlagState.OPEN})), 100)
+    assert [entry.seq for entry in waiting.entries] == [1, 22, 43]
+
+
+async def test_of_very_many_withheld_messages_enough_are_told(shop: Shop, office: Office) -> None:
+    await shop.order()
+    for number in range(40):
+        await written(shop, ORDER_ROOM, SELLER, Mark.WITHHELD, PHONE, *([FLOOD] if number > 5 else []))
+        shop.clock.advance(1)
+    await written(shop, ORDER_ROOM, BUYER)
+    told = await office.told()
+    assert [event["data"]["user"] for event in told] == [SELLER.id] * 10 + [BUYER.id]
+    assert (await office.strikes.of(SELLER.id)).score == pytest.approx(10, abs=0.01)
+    [aside, *_] = (await office.flags.page(FlagQuery(states=frozenset({FlagState.REPEATED})), 100)).entries
+    assert aside.seq == 11
+    assert aside.hidden
+
+
+async def test_what_was_released_goes_on_standing_for_its_flood(shop: Shop, office: Office) -> None:
+    """One action is enough: the next of the flood does not take the place of the one that was nothing."""
+    await shop.order()
+    first = await written(shop, ORDER_ROOM, SELLER, Mark.WARNED, FLOOD)
+    assert await shop.log.rule(first, Ruling(None, FlagState.RELEASED, BUYER.id, shop.clock.now()))
+    await written(shop, ORDER_ROOM, SELLER, Mark.WARNED, FLOOD)
+    assert await office.told() == []
+    assert (await office.strikes.of(SELLER.id)).score == 0
 
 
 async def test_a_false_alarm_is_not_told(shop: Shop, office: Office) -> None:
