@@ -125,12 +125,21 @@ Report = Annotated[
 ]
 
 
-def evaluate(folder: Folder, html: Report = None, policy: Rules = None) -> None:
+LeaveOut = Annotated[
+    bool,
+    typer.Option(
+        "--leave-out", help="By kind of attempt, also what is found without the words that only this kind speaks for."
+    ),
+]
+
+
+def evaluate(folder: Folder, html: Report = None, policy: Rules = None, leave_out: LeaveOut = False) -> None:
     """Measure contact detection on labelled messages: recall, false alarms, spans and time.
 
     Each line of the folder's .jsonl files is {"text", "context"?, "label": whether it is an attempt,
     "spans"?: [[start, end, category]], "evasion"? or "hard"?: its kind}.
     """
+    from chatserver.cli import contact_families
     from chatserver.cli.contact_report import measure, page, table
     from policies.contact import Detector
 
@@ -142,5 +151,9 @@ def evaluate(folder: Folder, html: Report = None, policy: Rules = None) -> None:
     figures = [measure(file, detector) for file in files]
     for line in table(figures):
         say(line)
+    if leave_out and (kinds := list(contact_families.leave_out(files, detector))):
+        say("")
+        for line in contact_families.families(kinds):
+            say(line)
     if html is not None:
         html.write_text(page(figures), encoding="utf-8")

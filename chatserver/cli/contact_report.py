@@ -49,18 +49,28 @@ def measure(file: Path, detector: Detector) -> Figures:
         Failure: a line that is not labelled.
     """
     figures = Figures(file.stem)
+    for row in labelled(file):
+        start = time.perf_counter()
+        verdict = detector.check(row["text"], row.get("context", ()))
+        figures.times.append((time.perf_counter() - start) * 1e6)
+        _count(figures, row, verdict, label=bool(row["label"]))
+    return figures
+
+
+def labelled(file: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a labelled file.
+
+    Raises:
+        Failure: a line that is not labelled.
+    """
     with file.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                text, label = row["text"], bool(row["label"])
+                row["text"], row["label"]
             except (ValueError, KeyError, TypeError):
                 raise Failure(ExitCode.FAILED, [f"{file}: line {number} is not labelled"]) from None
-            start = time.perf_counter()
-            verdict = detector.check(text, row.get("context", ()))
-            figures.times.append((time.perf_counter() - start) * 1e6)
-            _count(figures, row, verdict, label=label)
-    return figures
+            yield row
 
 
 def _count(figures: Figures, row: dict[str, Any], verdict: Verdict, *, label: bool) -> None:

@@ -180,6 +180,11 @@ def _suffixes() -> tldextract.TLDExtract:
     return tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None)
 
 
+def load_suffixes() -> None:
+    """Read the list of suffixes now rather than with the first link: that takes a tenth of a second."""
+    _suffixes().extract_str("example.com")
+
+
 @dataclass(frozen=True, slots=True)
 class Hosts:
     """Hosts that are the platform's own."""

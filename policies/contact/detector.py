@@ -6,7 +6,17 @@ from typing import Final
 
 from policies.contact import addresses, disguises, phones, spelled, wallets
 from policies.contact.digits import NumberWords
-from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, REPEATED, Cue, Lexicons, Words, load_lexicons
+from policies.contact.lexicon import (
+    ADDRESSED,
+    ANCHORS,
+    BACKWARDS,
+    CHANNELS,
+    REPEATED,
+    Cue,
+    Lexicons,
+    Words,
+    load_lexicons,
+)
 from policies.contact.normal import Normal, normalise
 from policies.contact.reading import KEPT, LEAST_DIGITS, Raw, Reading, has_address
 from policies.contact.rules import ContactRules
@@ -33,7 +43,7 @@ _LONGEST_PART: Final = 120
 _LONGEST_GLUED: Final = 40
 """Characters of a message that may be a part of a number, or of an address or name."""
 _SPELLING: Final = int(Cue.DOT | Cue.PROVIDER)
-_CODED: Final = int(Cue.REVERSED | Cue.ENCODED)
+_CODED: Final = int(Cue.REVERSED | Cue.ENCODED) | BACKWARDS
 
 
 class Detector:
@@ -49,6 +59,8 @@ class Detector:
         self._words = Words(lexicons)
         self._numbers = NumberWords(lexicons.digits)
         self._hosts = addresses.own_hosts(self.rules.own_domains)
+        addresses.load_suffixes()
+        phones.load_plans()
 
     def check(
         self,
@@ -122,9 +134,9 @@ class Detector:
         if spelled.spelled_out(plain, chars, bool(mask & _SPELLING)):
             reading = reading or self._reading(view, order)
             raw += reading.said(view)
-        if mask & _CODED or (longest > 11 and _ENCODED.search(text)):
+        if found & _CODED or (longest > 11 and _ENCODED.search(text)):
             reading = reading or self._reading(view, order)
-            raw += reading.encoded(view, mask)
+            raw += reading.encoded(view, found)
         if context:
             raw += self._window(view, context, order, count)
         return raw

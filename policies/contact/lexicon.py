@@ -88,8 +88,15 @@ REPEATED: Final = 1 << 61
 """A letter three times in a row. No cue, but found along with them."""
 ADDRESSED: Final = 1 << 62
 """Letters that are in most addresses."""
+BACKWARDS: Final = 1 << 60
+"""A name that is read from its end. Letters come in such an order by chance in no language that is known."""
+_MIRRORED: Final = (
+    "whatsapp", "whats app", "telegram", "discord", "instagram", "snapchat", "facebook", "paypal", "messenger",
+    "@gmail", "gmail.com", "hotmail", "yahoo.com", "outlook.com", "skype:", "t.me/", "discord.gg",
+)  # fmt: skip
 _ANYWHERE: Final = {
     **{letter * 3: REPEATED for letter in ascii_lowercase},
+    **dict.fromkeys((name[::-1] for name in _MIRRORED), BACKWARDS),
     **dict.fromkeys(("mail", "www", "yahoo", "outlook", "discord gg"), ADDRESSED),
 }
 
@@ -282,7 +289,7 @@ class Words:
 
     def find(self, text: str) -> "Cues":
         line = text.replace("\n", " ")
-        return Cues(text, [hit for hit in self._anchors.find(line) if hit[2] < REPEATED] + self._others.find(line))
+        return Cues(text, [hit for hit in self._anchors.find(line) if hit[2] < BACKWARDS] + self._others.find(line))
 
 
 _SENTENCE: Final = re.compile(r"[.!?;](?=[\s\"')]|$)|[。！？；\n؟]")

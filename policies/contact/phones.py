@@ -67,6 +67,12 @@ def _national() -> tuple[re.Pattern[str], ...]:
     return tuple(re.compile(pattern) for pattern in patterns)
 
 
+def load_plans() -> None:
+    """Read the numbering plans now rather than with the first number."""
+    _national()
+    internationally_valid("15555550100")
+
+
 def nationally_valid(digits: str) -> bool:
     """Whether digits, with the trunk prefix where a country has one, are a number that some known country gives out."""
     return any(pattern.fullmatch(digits) for pattern in _national())

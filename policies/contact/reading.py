@@ -9,7 +9,7 @@ from typing import Final
 from policies.checksum import luhn
 from policies.contact import addresses, ciphers, disguises, judgement, phones, spelled
 from policies.contact.digits import NumberWords
-from policies.contact.lexicon import ADDRESSED, ANCHORS, CHANNELS, PAYMENTS, Cue, Cues, Words
+from policies.contact.lexicon import ADDRESSED, ANCHORS, BACKWARDS, CHANNELS, PAYMENTS, Cue, Cues, Words
 from policies.contact.names import CODE
 from policies.contact.normal import normalise
 from policies.contact.views import Span, View, backwards, closed_up, replaced, rewritten, spaced_out
@@ -231,7 +231,7 @@ class Reading:
 
     def encoded(self, view: View, mask: int) -> list[Raw]:
         raw: list[Raw] = []
-        if mask & Cue.REVERSED:
+        if mask & (Cue.REVERSED | BACKWARDS):
             found = self._again(backwards(view), digits=True)
             raw += [
                 (start, end, category, min(score + 0.12, 0.9), f"{rule}.reversed")

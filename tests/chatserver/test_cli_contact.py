@@ -189,6 +189,24 @@ class TestEvaluate:
             evaluated = run("policy", "evaluate", str(tmp_path), "--policy", str(policy))
             assert evaluated.out[1].split()[2] == recall
 
+    def test_kinds_of_attempts_are_measured_without_their_own_words(self, run: Run, tmp_path: Path) -> None:
+        write(
+            tmp_path / "attempts.jsonl",
+            {"text": "write me on telegram", "label": True, "evasion": "invite"},
+            {"text": "gib mir deine nummer", "label": True, "evasion": "lang_de"},
+            {"text": "meine nummer ist 030 901820", "label": True, "evasion": "lang_de"},
+            {"text": "telegram 0151 23456789", "label": True, "evasion": "plain"},
+            {"text": "hello", "label": False},
+        )
+        evaluated = run("policy", "evaluate", str(tmp_path), "--leave-out")
+        assert evaluated.code == ExitCode.DONE
+        rows = {line.split()[0]: line.split()[1:] for line in evaluated.out[evaluated.out.index("") + 2 :]}
+        assert set(rows) == {"invite", "lang_de", "plain", "all"}
+        assert (rows["plain"][1], rows["plain"][3]) == ("1.000", "1.000")
+        assert (rows["lang_de"][1], rows["lang_de"][3]) == ("1.000", "0.500")
+        assert int(rows["lang_de"][2]) > int(rows["plain"][2])
+        assert rows["all"][0] == "4"
+
     def test_a_line_without_label_is_named(self, run: Run, tmp_path: Path) -> None:
         write(tmp_path / "attempts.jsonl", ATTEMPT)
         evaluated = run("policy", "evaluate", str(tmp_path))

@@ -74,6 +74,8 @@ def test_honest_messages_pass(text: str) -> None:
         ("owl.trade@outlook.com", Category.EMAIL),
         ("hxxps://t.me/owl", Category.URL),
         ("read backwards: moc.kooltuo@lwo", Category.EMAIL),
+        ("77_lwo ppastahw", Category.INVITE),
+        ("moc.liamg@77_lwo", Category.EMAIL),
         ("decode b3dsQG91dGxvb2suY29t", Category.EMAIL),
         ("hex 6f776c406f75746c6f6f6b2e636f6d", Category.EMAIL),
         ("char codes 111 119 108 64 111 117 116 108 111 111 107 46 99 111 109", Category.EMAIL),
