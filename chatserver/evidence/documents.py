@@ -1,5 +1,6 @@
 """Looking at PDF documents."""
 
+import io
 import re
 import zlib
 from collections.abc import Iterator
@@ -75,6 +76,7 @@ class Document:
     def save_shown(self, path: Path) -> None:
         """Write what its pages look like into a new document, and nothing else: no author, times, actions or links.
         What stamps and fields show is drawn first. To be done last: it changes the document."""
+        content = io.BytesIO()  # PDFium would not say why it cannot write a file
         with pypdfium2.PdfDocument.new() as shown:
             for number, page in enumerate(self._document):
                 if pypdfium2.raw.FPDFPage_Flatten(page.raw, pypdfium2.raw.FLAT_NORMALDISPLAY) == _FLATTEN_FAILED:
@@ -87,7 +89,8 @@ class Document:
                 sheet.gen_content()
                 drawn.close()
                 sheet.close()
-            shown.save(path)
+            shown.save(content)
+        path.write_bytes(content.getbuffer())
 
     def save_thumbnail(self, path: Path) -> None:
         """Its first page."""

@@ -1,5 +1,6 @@
 """What is asked of the process that looks at a file, and what it answers."""
 
+import errno
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,10 @@ from policies.evidence import MediaType
 CODES_MAX: Final = 20
 """QR and bar codes of one image that are read."""
 CODE_CHARS: Final = 2_000
+MACHINES_OWN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""Errors of the operating system that no file can cause: a full disk must not make a good one unreadable."""
+TEMPORARY: Final = 75
+"""How the process ends then (``EX_TEMPFAIL`` of sysexits.h)."""
 
 
 class Wanted(BaseModel):

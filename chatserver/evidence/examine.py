@@ -10,7 +10,7 @@ import sys
 from typing import Final
 
 from chatserver.evidence import documents, images, videos
-from chatserver.evidence.examination import Examined, NotTaken, Rejected, Wanted
+from chatserver.evidence.examination import MACHINES_OWN, TEMPORARY, Examined, NotTaken, Rejected, Wanted
 from chatserver.evidence.sniffing import require_type
 from policies.evidence import IMAGES, VIDEOS, MediaType
 
@@ -80,7 +80,12 @@ def limit() -> None:
 def main() -> None:
     """Answer what stands on the standard input."""
     limit()
-    found = examine(Wanted.model_validate_json(sys.stdin.buffer.read()))
+    try:
+        found = examine(Wanted.model_validate_json(sys.stdin.buffer.read()))
+    except OSError as error:
+        if error.errno in MACHINES_OWN:
+            sys.exit(TEMPORARY)
+        raise
     sys.stdout.write(found.model_dump_json() + "\n")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import zxingcpp
 from PIL import Image, ImageOps, ImageSequence
 
-from chatserver.evidence.examination import CODE_CHARS, CODES_MAX, NotTaken
+from chatserver.evidence.examination import CODE_CHARS, CODES_MAX, MACHINES_OWN, NotTaken
 from policies.evidence import MediaType
 
 THUMBNAIL_PIXELS: Final = 320
@@ -60,6 +60,8 @@ def opened(path: Path, media_type: MediaType, pixels: int) -> Iterator["Picture"
                 image.load()
                 yield Picture(image, name, frames)
         except (OSError, ValueError, SyntaxError, MemoryError) as error:
+            if isinstance(error, OSError) and error.errno in MACHINES_OWN:
+                raise
             raise unreadable() from error
 
 

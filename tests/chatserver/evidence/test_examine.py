@@ -3,6 +3,8 @@
 import hashlib
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from chatserver.evidence.examination import CODE_CHARS, CODES_MAX, Examined, Rejected, Wanted
-from chatserver.evidence.examine import examine
+from chatserver.evidence.examine import MEMORY_BYTES, examine
 from chatserver.evidence.examiner import Examiner
+from policies.errors import Unavailable
 from policies.evidence import IMAGES, MediaType
 from tests.chatserver.evidence import files
 
@@ -384,6 +387,37 @@ async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     found = await Examiner(timeout_s=0.01).look(wanted(tmp_path, files.photo(), MediaType.JPEG))
     assert isinstance(found, Rejected)
     assert found.rule == "unreadable"
+
+
+if Path("/dev/full").exists():
+
+    @pytest.mark.parametrize(
+        ("media_type", "content", "made"),
+        [
+            (MediaType.JPEG, files.photo(), "thumbnail"),
+            (MediaType.PNG, files.image("PNG"), "shown"),
+            (MediaType.PDF, files.document(), "shown"),
+            (MediaType.PDF, files.document(), "thumbnail"),
+            (MediaType.MP4, files.video("mp4", "mpeg4", title="my street"), "shown"),
+        ],
+    )
+    async def test_a_full_disk_is_not_the_files_doing(
+        tmp_path: Path, media_type: MediaType, content: bytes, made: str
+    ) -> None:
+        (tmp_path / made).symlink_to("/dev/full")
+        with pytest.raises(Unavailable):
+            await Examiner().look(wanted(tmp_path, content, media_type))
+
+
+if sys.platform == "linux":
+
+    def test_the_process_gives_up_memory() -> None:
+        """What a library is made to ask for beyond that, it does not get."""
+        for before, gets_it in (("pass", True), ("examine.limit()", False)):
+            code = f"import mmap; from chatserver.evidence import examine; {before}; mmap.mmap(-1, {MEMORY_BYTES})"
+            ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            assert ("Cannot allocate memory" not in ended.stderr) is gets_it
+            assert (ended.returncode == 0) is gets_it
 
 
 async def test_a_process_that_dies_rejects_the_file(tmp_path: Path) -> None:
