@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -356,7 +357,7 @@ def _boto_config(config: ObjectStoreConfig) -> Config:
     return Config(
         # With a custom endpoint boto3 may otherwise presign in the old way, which binds no headers.
         signature_version="s3v4",
-        s3={"addressing_style": "path" if config.path_style else "auto"},
+        s3={"addressing_style": _addressing(config)},
         connect_timeout=config.timeout_s,
         read_timeout=config.timeout_s,
         retries={"mode": "standard", "total_max_attempts": 2},
@@ -365,6 +366,14 @@ def _boto_config(config: ObjectStoreConfig) -> Config:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
+
+
+def _addressing(config: ObjectStoreConfig) -> Literal["path", "virtual"]:
+    """Where the bucket stands in URLs. By itself boto3 signs for AWS's host of all regions, which answers uploads to
+    most of them with a redirect, and a browser does not follow that."""
+    host = urlsplit(config.endpoint or "").hostname or ""
+    # There are no domains beneath localhost or the name of a container.
+    return "path" if config.path_style or (host and "." not in host) else "virtual"
 
 
 def _stored(key: str, answer: Mapping[str, Any]) -> StoredObject:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -342,3 +344,39 @@ async def test_a_store_that_does_not_let_us_in_is_told_apart(store: ObjectStore,
 
 def test_the_secret_is_not_shown(config: ObjectStoreConfig) -> None:
     assert "secret-1" not in repr(config)
+
+
+# Where it is, and who asks
+
+
+@pytest.mark.parametrize(
+    ("changed", "begins"),
+    [
+        ({"path_style": True}, "http://store.example:9000/evidence/a%20key?"),
+        ({}, "http://evidence.store.example:9000/a%20key?"),
+        ({"endpoint": "http://localhost:9000"}, "http://localhost:9000/evidence/a%20key?"),
+        ({"endpoint": "http://127.0.0.1:9000"}, "http://127.0.0.1:9000/evidence/a%20key?"),
+        ({"endpoint": "http://[::1]:9000"}, "http://[::1]:9000/evidence/a%20key?"),
+        ({"endpoint": None}, "https://evidence.s3.eu-central-1.amazonaws.com/a%20key?"),
+        ({"endpoint": None, "path_style": True}, "https://s3.eu-central-1.amazonaws.com/evidence/a%20key?"),
+    ],
+)
+async def test_a_store_is_anywhere(changed: dict[str, Any], begins: str) -> None:
+    config = ObjectStoreConfig("evidence", "http://store.example:9000", "eu-central-1", access_key="k", secret_key="s")
+    store = ObjectStore(replace(config, **changed))
+    signed = await store.sign_get("a key", content_type="image/png", disposition="attachment", expires_s=60)
+    await store.close()
+    assert signed.url.startswith(begins)
+    assert "/eu-central-1/s3/aws4_request" in unquote(signed.url)
+
+
+async def test_credentials_come_from_the_chain_when_none_are_set(
+    gate: S3Gate, web: httpx.AsyncClient, config: ObjectStoreConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-1")
+    store = ObjectStore(replace(config, access_key=None, secret_key=None))
+    await store.ensure_bucket()
+    await upload(store, web)
+    assert await store.look(KEY) is not None
+    await store.close()
