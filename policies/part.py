@@ -12,18 +12,24 @@ _LONGEST: Final = timedelta(days=3650)
 
 def _read_duration(value: object) -> object:
     """``"3d"``, ``"24h"``, ``"1d 12h"``, ``"15m"``, ``"30s"``; or whole seconds, as in a dispute's first entry."""
-    if isinstance(value, timedelta):
-        read = value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        read = timedelta(seconds=value)
-    elif isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.strip())) and any(parts.groups()):
-        days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
-        read = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-    else:
-        raise ValueError("a duration looks like 3d, 24h, 15m, 30s, or 1d 12h")  # pydantic wants a ValueError
-    if not timedelta() <= read <= _LONGEST:
-        raise ValueError("a duration is from 0 to 3650d")
+    try:
+        read = _timedelta(value)
+    except OverflowError:  # more days than a timedelta counts
+        read = None
+    if read is None or not timedelta() <= read <= _LONGEST:
+        raise ValueError("a duration is from 0 to 3650d")  # pydantic wants a ValueError
     return read
+
+
+def _timedelta(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    if isinstance(value, str) and value and (parts := _DURATION.fullmatch(value.strip())) and any(parts.groups()):
+        days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    raise ValueError("a duration looks like 3d, 24h, 15m, 30s, or 1d 12h")
 
 
 Duration = Annotated[

@@ -14,6 +14,7 @@ from policies.conduct import ConductRules
 from policies.contact.rules import ContactRules
 from policies.evidence import PER_KIND, EvidenceRules
 from policies.part import Duration, Part
+from policies.plain import LARGEST_INT
 from policies.secrets import SecretRules
 from policies.strikes import StrikeRules
 from policies.vocabulary import EvidenceKind, Reason, Role, TrustLevel
@@ -38,6 +39,17 @@ def _check_reminded(rule: str) -> str:
 
 
 Reminded = Annotated[str, AfterValidator(_check_reminded), WithJsonSchema({"type": "string", "enum": list(REMINDED)})]
+
+
+def _check_name(name: str) -> str:
+    if "\0" in name:
+        raise ValueError("no entry can hold a name with a NUL character")
+    return name
+
+
+Currency = Annotated[str, AfterValidator(_check_name)]
+Sum = Annotated[int, Field(ge=-LARGEST_INT, le=LARGEST_INT)]
+"""Terms are pinned in an entry, which holds no larger integer."""
 
 
 class Opening(Part):
@@ -89,7 +101,7 @@ class Terms(Part):
         },
         description="How long before a deadline it is told that it approaches; 0 turns it off.",
     )
-    second_person_above: dict[str, int] = Field(
+    second_person_above: dict[Currency, Sum] = Field(
         {}, description="By currency, in minor units: a decision that moves more needs another agent's recommendation."
     )
     settle: str = Field(

@@ -58,10 +58,11 @@ def test_every_mistake_is_listed_with_its_place(file: Path) -> None:
         "[opening]\n"
         'not_before = "soon"\n'
         "[opening.windows]\n"
-        'trusted = "3651d"\nfamous = "1d"\n'
+        'trusted = "3651d"\nverified = "9999999999999999d"\nunverified = 99999999999999999\nfamous = "1d"\n'
         "[terms]\n"
         'attend_with = "1h"\n'
         'settle = "never"\n'
+        'second_person_above = {"EU\\u0000" = 1, EUR = 9007199254740992}\n'
         "[checklists.defective]\n"
         'buyer = ["photos"]\n'
     )
@@ -71,12 +72,17 @@ def test_every_mistake_is_listed_with_its_place(file: Path) -> None:
         "opening.not_before",
         "opening.windows.famous",
         "opening.windows.trusted",
+        "opening.windows.unverified",
+        "opening.windows.verified",
         "opnening",
         "terms.attend_with",
+        "terms.second_person_above.EU\0",
+        "terms.second_person_above.EUR",
         "terms.settle",
     ]
     assert "opening.not_before: a duration looks like 3d, 24h, 15m, 30s, or 1d 12h" in found
-    assert "opening.windows.trusted: a duration is from 0 to 3650d" in found
+    for level in ("trusted", "verified", "unverified"):
+        assert f"opening.windows.{level}: a duration is from 0 to 3650d" in found
     assert "opnening: there is no such setting; do you mean opening?" in found
     assert "terms.attend_with: there is no such setting; do you mean attend_within?" in found
 

@@ -14,6 +14,7 @@ from chatserver.policy_text import duration_text, policy_schema, policy_text
 from policies.contact import Action, Category
 from policies.dispute.policy import REMINDED, Policy, parse_policy
 from policies.flag import Mark
+from policies.plain import LARGEST_INT
 from policies.secrets import SecretKind
 from policies.vocabulary import EvidenceKind, Reason, TrustLevel
 
@@ -42,7 +43,10 @@ policies = st.fixed_dictionaries(
                 "settlement_retries": st.integers(0, 100),
                 "settle": st.sampled_from(["at_once", "when_final"]),
                 "reminders": st.dictionaries(st.sampled_from(sorted(REMINDED)), durations),
-                "second_person_above": st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(-10, 10**12)),
+                "second_person_above": st.dictionaries(
+                    st.text(st.characters(codec="utf-8", exclude_characters="\0")),
+                    st.integers(-LARGEST_INT, LARGEST_INT),
+                ),
             },
         ),
         "evidence": st.fixed_dictionaries(
@@ -196,6 +200,8 @@ def test_durations_are_written_as_a_person_would(seconds: int, text: str) -> Non
         {"opening": {"windows": {"famous": "1d"}}},
         {"terms": {"settlement_retries": 101}},
         {"terms": {"reminders": {"room_closes": "1h"}}},
+        {"terms": {"second_person_above": {"EUR": 2**53}}},
+        {"terms": {"second_person_above": {"EUR": -(2**53)}}},
         {"evidence": {"per_kind": {"photos": 3}}},
         {"evidence": {"per_kind": {"photo": 0}}},
         {"evidence": {"per_kind": {"photo": 1001}}},
