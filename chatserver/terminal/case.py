@@ -300,7 +300,8 @@ def _told(notice: Notice | None) -> tuple[str, ...]:
 
 
 def _chosen(word: str, usage: str) -> Resolution:
-    resolution = _OFFERS.get(word)
+    """What a word means: the short ones, or those of the protocol."""
+    resolution = _OFFERS.get(word, next((each for each in _OFFERS.values() if each.value == word), None))
     if resolution is None:
         raise Misused(usage)
     return resolution

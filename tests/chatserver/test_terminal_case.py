@@ -57,6 +57,11 @@ async def peer() -> AsyncIterator[Peer]:
         ("escalate nobody answers", {"type": "dispute.escalate", "reason": "nobody answers"}),
         ("close it came", {"type": "dispute.close", "reason": "it came"}),
         ("reopen it broke", {"type": "dispute.reopen", "reason": "it broke"}),
+        (
+            "offer delivery_fix a new plug",
+            {"type": "proposal.make", "resolution": "delivery_fix", "note": "a new plug"},
+        ),
+        ("offer partial_refund 0.01", {"resolution": "partial_refund", "amount": 1}),
         ("appeal e1,e2 look", {"type": "dispute.appeal", "evidence": ["e1", "e2"], "reason": "look"}),
         ("claim", {"type": "agent.join", "take_over": False}),
         ("claim over", {"take_over": True}),
