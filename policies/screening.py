@@ -1,13 +1,14 @@
 """What a screening found in what a party wrote, and what follows: a reminder, masked parts, or a withheld entry."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from policies.entry import Draft
-from policies.flag import CauseKind, Flag, Mark
+from policies.entry import Draft, Entry
+from policies.flag import CauseKind, Flag, FlagState, Mark
 from policies.room import SYSTEM
-from policies.vocabulary import CommandId, EntryKind, Seq, Visibility
+from policies.vocabulary import CommandId, EntryKind, Seq, UserId, Visibility
 
 _SAID: Final = {
     "phone": "a telephone number",
@@ -32,6 +33,8 @@ _REMINDERS: Final = {
     CauseKind.CONTACT: "Please keep the talk and the payment on the platform: only here both sides are protected.",
     CauseKind.CONDUCT: "Please stay polite and to the point: support may read along.",
 }
+REMINDED_FOR: Final = timedelta(minutes=10)
+"""Both sides are not reminded of the same kind of rule twice within this time."""
 QUIET: Final = frozenset({"flooding", "repeating", "long_paste"})
 """What its author is told, and the other side need not be reminded of."""
 
@@ -71,6 +74,23 @@ class Screening:
             return None
         body: dict[str, Any] = {"notice": kind.value, "about": seq, "text": _REMINDERS[kind]}
         return Draft(SYSTEM, CommandId(f"notice:{seq}"), EntryKind.NOTICE, body)
+
+
+def reminded_of(entries: Iterable[Entry], user: UserId, now: datetime) -> frozenset[CauseKind]:
+    """Of what both sides were reminded a short time ago, after something that a user wrote. What staff have released
+    was nothing to be reminded of.
+
+    Args:
+        entries: the latest of the room.
+    """
+    found: set[CauseKind] = set()
+    theirs: set[Seq] = set()
+    for entry in entries:
+        if entry.author.id == user and entry.flag is not None and entry.flag.state is not FlagState.RELEASED:
+            theirs.add(entry.seq)
+        elif entry.kind is EntryKind.NOTICE and entry.body.get("about") in theirs and now - entry.at <= REMINDED_FOR:
+            found.add(CauseKind(entry.body["notice"]))
+    return frozenset(found)
 
 
 def for_author(flag: Flag) -> str:

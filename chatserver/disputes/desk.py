@@ -15,6 +15,7 @@ import structlog
 
 from chatserver.clock import Clock
 from chatserver.disputes.ledger import Ledger, StillHeld
+from chatserver.reminders import in_view_of
 from chatserver.rulings import ruling_of
 from policies.dispute.commands import Command, LapseClaim, ReportEvent, RuleOnMessage, Tick
 from policies.dispute.decide import decide
@@ -273,6 +274,7 @@ class Desk:
 
     async def _attempt(self, current: Current, command: Command, screening: Screening | None) -> Ran:
         now = max(instant(self._clock.now()), current.head.at)  # the time that the entries will have
+        screening = await in_view_of(self._ledger.log, current.dispute.room, command.author.id, now, screening)
         read: Entry | None = None
         if isinstance(command, RuleOnMessage):
             read = await self._ledger.log.read(current.dispute.room, command.seq)

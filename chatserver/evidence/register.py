@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from chatserver.clock import Clock
 from chatserver.disputes.desk import Desk
+from chatserver.reminders import in_view_of
 from chatserver.screening import TextScreening
 from policies.contact import OrderContext
 from policies.dispute.commands import AddEvidence, WithdrawEvidence
@@ -122,10 +123,12 @@ class Register:
             if facts is None or facts.closed:
                 raise RoomClosed("This room is closed.")
             drafts = [draft]
+            now = self._clock.now()
+            found = await in_view_of(self._log, room, draft.author.id, now, found)
             if found is not None:
                 reminder = found.reminder(Seq(head.seq + 1))
                 drafts = [found.applied(draft), *([] if reminder is None else [reminder])]
-            entries = link(room, head, drafts, self._clock.now(), self._salt)
+            entries = link(room, head, drafts, now, self._salt)
             try:
                 await self._log.append_with(entries, _nothing_else)
             except CommandTaken:

@@ -23,7 +23,7 @@ CHARS: Final = 2_000
 """Of each message, how many are kept: its end."""
 _MESSAGE: Final = EntryKind.MESSAGE.value
 _RELEASED: Final = EntryKind.MESSAGE_RELEASED.value
-_FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.WITHHELD.value})
+_FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.MASKED.value, Mark.WITHHELD.value})
 
 
 class _Sender:
@@ -106,16 +106,16 @@ class Senders:
             publication = self._unread.popleft()
             if publication.kind == _RELEASED:
                 self._acquit(publication.body().get("seq", 0))
-            if publication.kind != _MESSAGE or publication.seq <= self._seq:
+            if publication.seq <= self._seq:
                 continue
             self._seq = Seq(publication.seq)
             sender = self._sender(publication.author_id)
-            if publication.mark in _FLAGGED:
+            if publication.mark in _FLAGGED:  # a note, a reason or a caption, too
                 causes = publication.entry().get("flag", {}).get("causes", ())
                 found = [(CauseKind(cause["kind"]), cause["category"]) for cause in causes]
                 _remember(sender, publication.command_id, found, read_rfc3339(publication.at))
                 self._flagged.append((publication.seq, sender, publication.command_id))
-            if publication.command_id not in sender.said:
+            if publication.kind == _MESSAGE and publication.command_id not in sender.said:
                 text = publication.body().get("text", "")
                 self._add(sender.said, publication.command_id, text, read_rfc3339(publication.at))
 
@@ -138,9 +138,11 @@ class Senders:
 
 
 def _remember(sender: _Sender, command_id: str, found: Iterable[tuple[CauseKind, str]], at: datetime) -> None:
-    """A flagged message is followed by a reminder, unless there was one of its kind within the time."""
+    """A flag is followed by a reminder, unless there was one of its kind within the time, or it is of a secret."""
     for kind, category in found:
-        if category not in QUIET and (kind not in sender.reminded or at - sender.reminded[kind][0] > WINDOW):
+        if kind is CauseKind.SECRET or category in QUIET:
+            continue
+        if kind not in sender.reminded or at - sender.reminded[kind][0] > WINDOW:
             sender.reminded[kind] = (at, command_id)
 
 

@@ -169,6 +169,28 @@ async def test_released_words_are_read_wherever_the_dispute_repeats_them(
     ]
 
 
+async def test_both_sides_are_reminded_once_of_notes_and_messages_together(
+    case: Case, buyer: Peer, seller: Peer
+) -> None:
+    def reminders() -> list[int]:
+        return [entry["body"]["about"] for entry in buyer.entries(case.room) if "about" in entry["body"]]
+
+    async def offers(resolution: str) -> int:
+        offer = {"room": case.room, "resolution": resolution, "note": OUTSIDE}
+        return int((await seller.ask("proposal.make", expect="ack", **offer))["seq"])
+
+    first = await offers("replacement")
+    await offers("delivery_fix")
+    assert (await seller.say(case.room, OUTSIDE))["notice"]["mark"] == "withheld"
+    last = (await seller.say(case.room, "When may I send it?"))["seq"]
+    await buyer.reaches(case.room, last)
+    assert reminders() == [first]
+    warned = (await buyer.say(case.room, OUTSIDE))["seq"]
+    await buyer.ask("dispute.close", expect="ack", room=case.room, reason=OUTSIDE)
+    await buyer.in_step()
+    assert reminders() == [first, warned]
+
+
 async def test_what_staff_write_is_not_screened(case: Case, buyer: Peer, seller: Peer, agent: Peer) -> None:
     await buyer.ask("dispute.escalate", expect="ack", room=case.room, reason="We are stuck.")
     await agent.ask("agent.join", expect="ack", room=case.room)

@@ -77,12 +77,23 @@ def reminded(senders: Senders, now: datetime, user: str = "bo") -> frozenset[Cau
 
 
 def test_who_was_reminded_is_so_for_ten_minutes() -> None:
-    for mark, expected in ((Mark.WITHHELD, CONTACT), (Mark.WARNED, CONTACT), (Mark.MASKED, NONE), (Mark.NOTED, NONE)):
+    for mark in Mark:
+        expected = NONE if mark is Mark.NOTED else CONTACT
         senders = Senders(8)
         senders.offer(written(("bo", "one"), flag=Flag(mark, 90, (CAUSE,))))
         assert reminded(senders, NOW + timedelta(minutes=10)) == expected
         assert reminded(senders, NOW + timedelta(minutes=10, milliseconds=1)) == NONE
         assert reminded(senders, NOW, "sue") == NONE
+
+
+def test_of_secrets_nobody_is_reminded() -> None:
+    senders = Senders(8)
+    card = Cause(CauseKind.SECRET, "card", "text", 0, 16, 100, "secret.card")
+    senders.offer(written(("bo", "one"), flag=Flag(Mark.MASKED, 100, (card,))))
+    assert reminded(senders, NOW) == NONE
+    senders.sent("bo", "two", "two", NOW)
+    senders.found("bo", "two", Flag(Mark.MASKED, 100, (card, CAUSE)), NOW)
+    assert reminded(senders, NOW) == CONTACT
 
 
 def test_what_is_found_in_a_message_on_its_way_counts_for_those_after_it() -> None:
@@ -155,3 +166,13 @@ def test_other_entries_are_passed_over() -> None:
     senders = Senders(8)
     senders.offer([Publication.of(entry) for entry in entries])
     assert texts(senders) == []
+
+
+def test_a_masked_note_reminds_as_a_message_does() -> None:
+    senders = Senders(8)
+    flag = Flag(Mark.MASKED, 96, (Cause(CauseKind.CONTACT, "phone", "note", 0, 5, 96, "phone.run"),))
+    offer = Draft(BO, CommandId("offer"), EntryKind.PROPOSAL_MADE, {"note": "\u2022"}, flag=flag, whole={"note": "1"})
+    message = Draft(BO, CommandId("hello"), EntryKind.MESSAGE, {"text": "hello"})
+    senders.offer([Publication.of(entry) for entry in link(ROOM, genesis(ROOM), [offer, message], NOW, salts())])
+    assert senders.earlier("bo", "new", NOW).reminded == {CauseKind.CONTACT}
+    assert texts(senders) == ["hello"]
