@@ -227,14 +227,16 @@ class Intake:
         await self._store.delete([object_key(INCOMING, evidence)])
         return await self._advance(evidence, evidence.now(EvidenceState.SEALED, self._clock.now(), seq=seq))
 
-    async def abandon(self, evidence: Evidence) -> None:
-        """Drop an upload that nobody completed.
+    async def abandon(self, evidence: Evidence) -> Evidence:
+        """Drop an upload that nobody completed, or that its uploader does not want any more.
 
         Raises:
             Unavailable: somebody completes it right now, or there is no answer; the same may be called again.
         """
         ended = evidence.now(EvidenceState.ABANDONED, self._clock.now(), leftover=True)
-        await self.clear(await self._advance(evidence, ended))
+        ended = await self._advance(evidence, ended)
+        await self.clear(ended)
+        return ended
 
     async def delete(self, evidence: Evidence) -> None:
         """Delete what is kept of a piece, in any state. Its entry and its hash stay. Raises as ``abandon``."""

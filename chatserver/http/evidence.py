@@ -28,6 +28,8 @@ from storage.object_store import SignedRequest
 
 REASON_CHARS: Final = 2_000
 KEY_CHARS: Final = 255
+DROPPED: Final = (EvidenceState.ANNOUNCED, EvidenceState.QUARANTINED)
+"""States in which nobody but its uploader knows of a piece, so that it can go without a trace."""
 
 
 class EvidenceAnnouncement(BaseModel):
@@ -100,7 +102,8 @@ class AlikeView(BaseModel):
 
 
 class EvidenceRead(BaseModel):
-    """A piece of evidence. `state`: `sealed`, or `quarantined` until the virus scanner has said that it is clean."""
+    """A piece of evidence. `state`: `sealed`, or `quarantined` until the virus scanner has said that it is clean;
+    `abandoned` when its uploader has dropped it before."""
 
     evidence_id: str
     room: str
@@ -224,7 +227,7 @@ def router(services: Services) -> APIRouter:
 
     @routes.delete(
         "/evidence/{evidence_id}",
-        summary="Withdraw evidence",
+        summary="Withdraw evidence, or drop an upload",
         response_model_exclude_none=True,
         responses=described(ErrorCode.REFUSED, ErrorCode.ROOM_CLOSED, ErrorCode.TOO_LARGE),
     )
@@ -234,8 +237,12 @@ def router(services: Services) -> APIRouter:
         identity: Annotated[Identity, Depends(user)],
         reason: Annotated[str, Body(embed=True, max_length=REASON_CHARS)] = "",
     ) -> EvidenceRead:
-        """For its uploader: hidden from the other party from now on. The seal stays, and staff still see it."""
+        """For its uploader: hidden from the other party from now on. The seal stays, and staff still see it. What is
+        not sealed yet is dropped: nothing is kept, no entry says so, and it counts for no limit any more.
+        """
         evidence, reader = await _visible(services, request, evidence_id)
+        if evidence.uploader == identity.user_id and evidence.state in DROPPED:
+            return _view(await services.intake.abandon(evidence), reader)
         return _view(await services.custody.withdraw(evidence, identity.user_id, reason), reader)
 
     return routes

@@ -1,6 +1,7 @@
 """The store for evidence, over HTTP, behind a gate that enforces what S3 enforces."""
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -130,6 +131,17 @@ async def test_an_upload_is_for_its_own_key(store: ObjectStore, web: httpx.Async
     signed = await signed_put(store)
     other = replace(signed, url=signed.url.replace("/e1?", "/e2?"))
     assert await send(web, other) == "SignatureDoesNotMatch"
+
+
+async def test_an_upload_by_a_form_is_refused(
+    store: ObjectStore, web: httpx.AsyncClient, config: ObjectStoreConfig
+) -> None:
+    """No POST policy is signed: whoever makes one up, for a longer file say, knows no secret."""
+    policy = base64.b64encode(b'{"conditions": [["content-length-range", 0, 1000000000]]}').decode()
+    form = {"key": KEY, "policy": policy, "x-amz-algorithm": "AWS4-HMAC-SHA256", "x-amz-signature": "0" * 64}
+    answer = await web.post(f"{config.endpoint}/{config.bucket}", data=form, files={"file": CONTENT})
+    assert (answer.status_code, "AccessDenied" in answer.text) == (403, True)
+    assert await store.look(KEY) is None
 
 
 async def test_without_the_secret_nothing_is_signed(config: ObjectStoreConfig, web: httpx.AsyncClient) -> None:

@@ -335,6 +335,26 @@ async def test_withdrawn_evidence_is_hidden_from_the_other_party_alone(dispute_r
         assert (await who.get(f"/v1/evidence/{evidence}")).status_code == status
 
 
+async def test_an_upload_that_is_not_wanted_any_more_is_dropped(dispute_room: Room) -> None:
+    async def drop(who: Caller, evidence: str) -> httpx.Response:
+        return await who.client.request("DELETE", f"/v1/evidence/{evidence}", json={}, headers=who.headers)
+
+    buyer = dispute_room.buyer
+    begun = [(await dispute_room.announce(buyer)).json()["evidence_id"] for _ in range(9)]
+    begun.append(await dispute_room.upload(buyer))
+    assert (await dispute_room.announce(buyer)).json()["details"]["rule"] == "uploads_pending"
+    assert (await drop(dispute_room.seller, begun[-1])).status_code == 403
+    for evidence in begun[-2:]:
+        dropped = await drop(buyer, evidence)
+        assert (dropped.status_code, dropped.json()["state"]) == (200, "abandoned")
+        assert (await drop(buyer, evidence)).status_code == 409
+        assert (await dispute_room.complete(buyer, evidence)).status_code == 404
+    store = dispute_room.backstage.services.objects
+    assert [found.key async for found in store.listing("") if found.key.endswith(begun[-1])] == []
+    assert [(await dispute_room.announce(buyer)).status_code for _ in range(3)] == [201, 201, 422]
+    assert await dispute_room.kinds() == []
+
+
 async def test_the_record_hides_what_was_withdrawn_although_no_more_was_written(dispute_room: Room) -> None:
     """As when the server is killed between the two."""
     evidence = await dispute_room.sealed(dispute_room.buyer)

@@ -7,9 +7,11 @@ import pytest
 
 from chatserver.evidence.aftercare import LOOK_EVERY, EvidenceAftercare
 from chatserver.evidence.clearing import INCOMING, PREFIXES, object_key
+from chatserver.evidence.inventory import Inventory
 from chatserver.settings import Settings
 from policies.evidence import EvidenceId
 from policies.vocabulary import ApiScope, EntryKind, Role
+from storage.chain import Verification, genesis
 from storage.evidence import Evidence, EvidenceState
 from tests.chatserver.evidence.clamd import EICAR, ClamdServer
 from tests.chatserver.http.conftest import Calling, assert_problem
@@ -239,6 +241,10 @@ async def test_evidence_of_an_ended_dispute_goes_when_its_time_is_up(
     assert await aftercare.retire() == 0
     assert await objects(dispute_room, evidence) == []
     assert await dispute_room.kinds() == [EntryKind.EVIDENCE_ADDED]
+    services, chain = backstage.services, Verification(dispute_room.room, genesis(dispute_room.room))
+    assert {chain.feed(entry) async for entry in services.log.scan(dispute_room.room)} == {None}
+    inventory = Inventory(services.objects, services.evidence, services.log, deep=True)
+    assert [fault async for fault in inventory.faults(dispute_room.room)] == []
     agent = calling(backstage.token("agent-1", Role.AGENT))  # the time of the other token is over, too
     over = assert_problem(await agent.get(f"/v1/evidence/{evidence}"), 409, "conflict")
     assert over["details"]["state"] == "deleted"

@@ -1,15 +1,19 @@
 """Evidence and what its store does by itself: drops uploads, keeps versions or none."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from chatserver.settings import Settings
 from tests.chatserver.captured_logs import captured_logs
 from tests.chatserver.evidence import files
+from tests.chatserver.http.conftest import Caller
 from tests.chatserver.http.evidence_room import PHOTO, Room, dispute_room, fetch, gate, order_room, send
 from tests.chatserver.http.evidence_room import settings as plain_settings
+from tests.s3_gate import S3Gate
 
 __all__ = ["dispute_room", "gate", "order_room", "plain_settings"]
 
@@ -59,6 +63,31 @@ async def test_an_upload_in_parts_that_the_store_has_dropped_begins_anew(dispute
     assert await send_parts(anew, 1, 2) == [200, 200]
     assert (await buyer.get(f"/v1/evidence/{evidence}/upload")).json()["upload"]["parts"] == []
     assert (await dispute_room.complete(buyer, evidence)).json()["state"] == "sealed"
+
+
+async def test_a_store_in_trouble_keeps_nobody_from_trying_again(dispute_room: Room, gate: S3Gate) -> None:
+    """At each step but completing, which has tests of its own."""
+    buyer, seller = dispute_room.buyer, dispute_room.seller
+    sealed = await dispute_room.sealed(buyer)
+    said = {"filename": "a.txt", "content_type": "text/plain", "kind": "chat_export"}
+    large = (await dispute_room.announce(buyer, LARGE, **said)).json()["evidence_id"]
+    keyed = Caller(buyer.client, {**buyer.headers, "Idempotency-Key": "large"})
+    steps: dict[str, Callable[[], Awaitable[httpx.Response]]] = {
+        "announce in parts": lambda: dispute_room.announce(keyed, LARGE, **said),
+        "resume": lambda: buyer.get(f"/v1/evidence/{large}/upload"),
+        "download": lambda: seller.get(f"/v1/evidence/{sealed}"),
+    }
+    for step, call in steps.items():
+        gate.broken = lambda _: 503
+        failed = await call()
+        assert (failed.status_code, failed.json()["code"]) == (503, "unavailable"), step
+        gate.broken = lambda _: None
+        assert (await call()).is_success, step
+    # What needs no answer of the store goes on without it.
+    gate.broken = lambda _: 503
+    assert (await dispute_room.announce(buyer)).status_code == 201
+    withdrawn = await buyer.client.request("DELETE", f"/v1/evidence/{sealed}", json={}, headers=buyer.headers)
+    assert withdrawn.status_code == 200
 
 
 async def test_a_signed_download_is_of_the_sealed_version(versioned_room: Room) -> None:
