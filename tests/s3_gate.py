@@ -2,8 +2,8 @@
 
 An HTTP proxy of the tests. It recomputes Signature Version 4 of presigned requests (AWS Signature Version 4 signing
 process, "Authenticating Requests: Using Query Parameters") with the secret that it knows, refuses what S3 would refuse
-with S3's own codes, and passes the rest on. An upload by a form has to bring a policy that was signed (POST policy); the
-server signs none, so every form is refused. Requests signed in the Authorization header, which are the server's own,
+with S3's own codes, and passes the rest on. An upload by a form has to bring a policy that was signed (POST policy); as
+the server signs none, every form is refused. Requests signed in the Authorization header, which are the server's own,
 pass: boto3 signs them right or not at all. Tests may make it slow, or break it.
 """
 
