@@ -12,8 +12,14 @@ from ahocorasick_rs import AhoCorasick, MatchKind
 _LEET: Final = {"o": "o0", "i": "i1!|", "e": "e3", "s": "s5$", "a": "a4@", "t": "t7", "z": "z2"}
 _LEET_SHORT: Final = {"o": "o0", "i": "i1"}
 _HAN: Final = "\u2e80-\u303f\u3100-\u9fff\uac00-\ud7a3\uf900-\ufaff"
-_TOKEN: Final = re.compile(rf"[{_HAN}]|[^\W_{_HAN}]+(?:'[\u0400-\u04ff]+)?|[\W_]+")
-"""Signs of Han one by one; words, with the apostrophe of Ukrainian ones; and what is between."""
+_KANA: Final = "\u3040-\u30ff"
+_SOUTH: Final = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_TOKEN: Final = re.compile(
+    rf"[{_HAN}]|[{_KANA}]+|[{_SOUTH}]+|[^\W_{_HAN}{_KANA}{_SOUTH}]+(?:'[\u0400-\u04ff]+)?|[\W_]+"
+)
+"""Signs of Han one by one; kana, and letters of scripts of South-East Asia, which numerals are written onto; words,
+with the apostrophe of Ukrainian ones; and what is between."""
+_KANA_SIGN: Final = re.compile(rf"[{_KANA}]")
 _ATTACHED: Final = re.compile(r"[^\W\d]{1,20}(\d{6,})|(\d{7,})[^\W\d]{1,20}")
 """Digits written onto a word: ``tel0812…``, ``0812…pls``."""
 _SHORTEST_ATTACHED: Final = 7
@@ -87,6 +93,11 @@ def _joined(before: str, value: str) -> str | None:
         if size == 1 and len(before) > 1 and before[-1] == "0" and before[-2] in "23456789":
             return before[:-1] + value
     return None
+
+
+def _touches(text: str, start: int, end: int) -> bool:
+    """Whether letters or digits stand right beside a part of a text."""
+    return text[max(0, start - 1) : start].isalnum() or text[end : end + 1].isalnum()
 
 
 def _goes_on(char: str) -> bool:
@@ -245,6 +256,8 @@ class NumberWords:
                         close()
                 continue
             read = self._value(token, within=run is not None and "," not in gap)
+            if read and len(token) == 1 and _KANA_SIGN.match(token) and _touches(text, *match.span()):
+                read = None  # a particle
             if read is None and run is None and token.isalpha() and token not in _REPEATS:
                 gap, repeat = "", 1
                 continue

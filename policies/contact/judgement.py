@@ -182,6 +182,8 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score += 0.12
     if name is not None:
         score += 0.3
+    if not firm and _COMMON.search(cues.text, max(0, start - 5), start) and _NOUN.match(cues.text, end):
+        score -= 0.25  # "the signal range"
     if _after(cues, end, Cue.PRODUCT | Cue.GOODS):
         score -= 0.5
     elif near & Cue.PRODUCT:
@@ -199,6 +201,12 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score = min(score, 0.45)
     cap = 0.93 if firm and near & (Cue.REACH | Cue.SOLICITING) else 0.84
     return begin, end, Category.INVITE, min(score - damp, cap), "invite.channel" if firm else "invite.short_name"
+
+
+_COMMON: Final = re.compile(r"\b(?:the|an?)\s\Z")
+_NOUN: Final = re.compile(
+    r"\s(?!app|chat|is\b|at\b|on\b|and\b|or\b|for\b|to\b|me\b|please|pls|thing|one\b|name|id\b)[a-z]{3,}"
+)
 
 
 def _tied(cues: Cues, start: int, end: int) -> bool:

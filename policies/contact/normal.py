@@ -40,6 +40,7 @@ _DRAWN_LIKE: Final = str.maketrans("гядлφσλθπδωσξψцшщжфю", "
 """Letters that only stand for Latin ones in a word that is otherwise Latin."""
 _CYRILLIC: Final = re.compile(r"[бгджзийлпфцчшщъыьэюяєї]")
 """Cyrillic letters that are drawn like no Latin one."""
+_MAYBE_CYRILLIC: Final = re.compile(r"[а-яєіїґўabcehikmnoptuyxgr]+")
 _SHORT: Final = 4
 """Letters of a word of which one tells the alphabet."""
 _AS_CYRILLIC: Final = str.maketrans("abcehikmnoptuyxgr", "авсенікмпортиухгг")
@@ -161,12 +162,17 @@ def _unmask(text: str) -> str:
     def unmasked(match: re.Match[str]) -> str:
         word = match.group()
         own = len(_CYRILLIC.findall(word))
-        if own > 1 or (own and len(word) < _SHORT):
+        if own > 1 or (own and (len(word) < _SHORT or _reads_cyrillic(word))):
             return word.translate(_AS_CYRILLIC)
         return word.translate(_LOOKALIKES).translate(_DRAWN_LIKE)
 
     plain = _MIXED.sub(unmasked, text)
     return text if plain == text else plain
+
+
+def _reads_cyrillic(word: str) -> bool:
+    """Whether a word of mixed alphabets may be a Cyrillic one: most of it is, and the rest is drawn like it."""
+    return _MAYBE_CYRILLIC.fullmatch(word) is not None and len(_LATIN.findall(word)) * 2 <= len(word)
 
 
 def lookalike(word: str) -> str:
