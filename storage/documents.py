@@ -90,8 +90,8 @@ def encode_flag(flag: Flag) -> dict[str, Any]:
         "causes": encode_causes(flag.causes),
         "state": flag.state.value,
     }
-    if flag.mark is not Mark.NOTED and flag.state is FlagState.OPEN:
-        document["untold"] = True  # until the marketplace is told of it
+    if flag.state is FlagState.OPEN:
+        document["untold"] = True  # until a worker has looked at it: the marketplace may have to be told
     if flag.decided_by is not None:
         document |= {"decided_by": flag.decided_by, "decided_at": flag.decided_at}
     return document

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from chatserver.strikes import Strikes, categories
 from policies.entry import Entry
-from policies.flag import CauseKind, Flag, FlagState
+from policies.flag import CauseKind, Flag, FlagState, Mark
 from policies.instant import rfc3339
 from policies.room import RoomFacts, dispute_of
 from policies.screening import QUIET
@@ -55,7 +55,8 @@ class FlagTeller:
         if flag is not None and flag.state is FlagState.OPEN and not await self._counts(entry, flag):
             await self._flags.repeated(entry)
             return
-        if flag is None or facts is None or not categories(entry):  # a secret is nobody's fault
+        # A secret is nobody's fault, and what is noted in shadow mode is for staff alone.
+        if flag is None or facts is None or flag.mark is Mark.NOTED or not categories(entry):
             await self._flags.tell(entry, None)
             return
         dispute = dispute_of(facts)

@@ -143,6 +143,14 @@ async def test_of_very_many_withheld_messages_enough_are_told(shop: Shop, office
     assert aside.hidden
 
 
+async def test_in_shadow_mode_staff_are_not_flooded_either(shop: Shop, office: Office) -> None:
+    await shop.order()
+    for _ in range(15):
+        await written(shop, ORDER_ROOM, SELLER, Mark.NOTED, PHONE)
+    assert await office.told() == []
+    assert len((await office.flags.page(FlagQuery(states=frozenset({FlagState.OPEN})), 100)).entries) == 10
+
+
 async def test_what_was_released_goes_on_standing_for_its_flood(shop: Shop, office: Office) -> None:
     """One action is enough: the next of the flood does not take the place of the one that was nothing."""
     await shop.order()
