@@ -13,6 +13,7 @@ from chatserver import protocol
 from chatserver.errors import CLOSE_MEANINGS, ERROR_MEANINGS, MESSAGE_TOO_BIG, CloseCode
 from chatserver.frame_examples import EXAMPLES
 from chatserver.settings import Settings
+from policies.refusals import REFUSALS
 
 VERSION: Final = "3.0.0"
 CHANNEL: Final = "chat"
@@ -117,6 +118,7 @@ def document(settings: Settings, version: str) -> dict[str, Any]:
             },
         },
         "x-error-codes": {code.value: title for code, title in ERROR_MEANINGS.items()},
+        "x-refusal-rules": dict(REFUSALS),
         "x-close-codes": {
             str(int(code)): {"meaning": meaning, "reconnect": _reconnect(code)}
             for code, meaning in CLOSE_MEANINGS.items()
@@ -226,7 +228,7 @@ def _reconnect(code: int) -> bool:
 
 
 def _description(settings: Settings) -> str:
-    return "\n\n".join((_RULES, _heartbeat(settings), _limits(settings), _error_table(), _close_table()))
+    return "\n\n".join((_RULES, _heartbeat(settings), _limits(settings), _error_table(), _rule_table(), _close_table()))
 
 
 _RULES: Final = f"""\
@@ -294,6 +296,11 @@ def _limits(settings: Settings) -> str:
 def _error_table() -> str:
     rows = tuple((f"`{code}`", title) for code, title in ERROR_MEANINGS.items())
     return _table("Error codes", ("code", "meaning"), rows) + "\n\nAn `error` never closes the connection by itself."
+
+
+def _rule_table() -> str:
+    rows = ((f"`{rule}`", meaning) for rule, meaning in REFUSALS.items())
+    return _table("Rules of refused", ("`details.rule`", "meaning, and what else `details` say"), rows)
 
 
 def _close_table() -> str:

@@ -13,6 +13,7 @@ from html import escape
 from typing import Any, Final
 
 from chatserver.errors import ERROR_MEANINGS, HTTP_STATUS
+from policies.refusals import REFUSALS
 
 Document = Mapping[str, Any]
 
@@ -177,7 +178,16 @@ def _errors() -> str:
         (f'<code id="{_anchor(code)}">{escape(code)}</code>', str(int(HTTP_STATUS[code])), _inline(meaning))
         for code, meaning in ERROR_MEANINGS.items()
     )
-    return '<h2 id="errors">Errors</h2>' + _table(("code", "HTTP status", "meaning"), rows)
+    rules = (
+        (f'<code id="{_anchor("rule", rule)}">{escape(rule)}</code>', _inline(meaning))
+        for rule, meaning in REFUSALS.items()
+    )
+    return (
+        '<h2 id="errors">Errors</h2>'
+        + _table(("code", "HTTP status", "meaning"), rows)
+        + '<h3 id="rules">Rules of <code>refused</code></h3>'
+        + _table(("<code>details.rule</code>", "meaning, and what else <code>details</code> say"), rules)
+    )
 
 
 def _schemas(family: str, document: Document) -> str:

@@ -39,7 +39,10 @@ class Problem(BaseModel):
     status: int
     detail: str
     code: ErrorCode
-    details: dict[str, Any] | None = Field(None, description="Facts for programs, such as the field or the rule.")
+    details: dict[str, Any] | None = Field(
+        None,
+        description="Facts for programs, such as the field, or the `rule` of `refused`: `/docs#rules`.",
+    )
     temporary: bool | None = None
     retry_after_ms: int | None = None
     request_id: str | None = Field(None, description="For support; with `internal` errors only.")

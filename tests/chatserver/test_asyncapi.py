@@ -14,6 +14,7 @@ from chatserver.errors import CLOSE_MEANINGS, MESSAGE_TOO_BIG, CloseCode
 from chatserver.frame_examples import EXAMPLES
 from chatserver.settings import Settings
 from policies.errors import ErrorCode
+from policies.refusals import REFUSALS
 
 COMMANDS = asyncapi.models(protocol.ClientFrame)
 FRAMES = asyncapi.models(protocol.ServerFrame)
@@ -133,6 +134,9 @@ def test_all_codes_are_in_the_document(document: dict[str, Any]) -> None:
     assert set(CLOSE_MEANINGS) == {*CloseCode, MESSAGE_TOO_BIG}
     for code in ErrorCode:
         assert f"| `{code}` |" in description
+    assert document["x-refusal-rules"] == REFUSALS
+    for rule, meaning in REFUSALS.items():
+        assert f"| `{rule}` | {meaning} |" in description
     for number, told in document["x-close-codes"].items():
         assert f"| {number} |" in description
         assert told["reconnect"] is (4000 <= int(number) < 4500)

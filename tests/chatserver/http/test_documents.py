@@ -11,6 +11,7 @@ from openapi_spec_validator import validate
 
 from chatserver.http.docs_page import CSP, STYLE, markdown, page
 from policies.errors import ErrorCode
+from policies.refusals import REFUSALS
 from tests.chatserver.http.conftest import Backstage, Caller, Calling, with_settings
 
 
@@ -190,6 +191,7 @@ async def test_the_page_is_whole_and_loads_nothing(calling: Calling) -> None:
     for link in read.links:
         assert link in ("/openapi.json", "/asyncapi.json") or link.removeprefix("#") in read.anchors, link
     assert {code.value for code in ErrorCode} <= set(read.anchors), "where problem documents point"
+    assert {"rules", *(f"rule-{rule}" for rule in REFUSALS)} <= set(read.anchors)
     assert STYLE in response.text
 
 
