@@ -45,6 +45,20 @@ class Reports:
             return False
         return True
 
+    async def add_within(self, report: Report, since: datetime, most: int) -> bool | None:
+        """The same, unless its reporter would have made more than ``most`` since a time: None. That holds for many at
+        once: each is counted after it is kept, and the last of those that stay has seen all the others."""
+        if await self.get(report.id) is not None:
+            return False
+        if await self.count_of(report.reporter.id, since, most) >= most:
+            return None
+        if not await self.add(report):
+            return False
+        if await self.count_of(report.reporter.id, since, most + 1) > most:
+            await self._reports.delete_one({"_id": report.id})
+            return None
+        return True
+
     async def count_of(self, reporter: UserId, since: datetime, most: int) -> int:
         """How many reports somebody has made since a time; counted up to ``most``."""
         query = {"reporter.id": reporter, "at": {"$gt": instant(since)}}

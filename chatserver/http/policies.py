@@ -11,6 +11,7 @@ from chatserver.http.gate import caller, guarded_route
 from chatserver.http.problems import USUAL, described
 from chatserver.http.services import Services
 from chatserver.settings import Settings
+from chatserver.transcript.press import Press
 from policies.conduct import Misconduct, Said, conduct
 from policies.contact import Action, Category, OrderContext
 from policies.errors import ErrorCode, Forbidden, TooLarge
@@ -22,6 +23,8 @@ FACT_CHARS: Final = 200
 FACTS: Final = 20
 AT_ONCE_CHARS: Final = 600
 """Longer texts may take milliseconds, so they are read beside the event loop."""
+CHECKS_AT_ONCE: Final = 1
+"""Of longer texts: the messages of those who talk are read beside the event loop as well, and go first."""
 _CHAR_BYTES: Final = 12
 """What JSON takes for a character at most: two escaped halves."""
 
@@ -112,6 +115,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 def router(services: Services) -> APIRouter:
     """``/v1/policies``."""
     limit = services.settings.message_chars
+    seats = Press(CHECKS_AT_ONCE, "Many texts are being judged.")
     routes = APIRouter(
         prefix="/v1/policies",
         tags=["moderation"],
@@ -133,7 +137,8 @@ def router(services: Services) -> APIRouter:
                 raise TooLarge(f"A text may have at most {limit} characters.", details=details)
         if len(asked.text) + sum(map(len, asked.context)) <= AT_ONCE_CHARS:
             return _judge(services, asked)
-        return await asyncio.to_thread(_judge, services, asked)
+        async with seats.seat():
+            return await asyncio.to_thread(_judge, services, asked)
 
     return routes
 

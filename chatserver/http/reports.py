@@ -119,12 +119,11 @@ def router(services: Services) -> APIRouter:
         entry = check_report(author.id, author.role, await services.log.read(facts.id, seq), wanted.text)
         now = instant(services.clock.now())
         name = report_id(facts.id, author.id, seq)
-        if await reports.get(name) is None:
-            most = services.settings.reports_per_day
-            if await reports.count_of(author.id, now - DAY, most) >= most:
-                raise RateLimited("You have reported too much in one day.", details={"limit": most})
         report = Report(name, facts.id, seq, author, entry.author.id, wanted.category, wanted.text, now)
-        made = await reports.add(report)
+        most = services.settings.reports_per_day
+        made = await reports.add_within(report, now - DAY, most)
+        if made is None:
+            raise RateLimited("You have reported too much in one day.", details={"limit": most})
         return _json({"id": name}, HTTPStatus.CREATED if made else HTTPStatus.OK)
 
     @routes.get("/reports", summary="List reports", response_model=ReportList, response_model_exclude_none=True)

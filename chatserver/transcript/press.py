@@ -1,4 +1,5 @@
-"""Few pages are made at once, and few wait for it: a crowd that asks for them must not take the server's memory."""
+"""Little of what takes long is done at once, and few wait for it: a crowd that asks for pages, or for texts to be
+judged, must not take the server's memory and time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,9 +17,11 @@ class Press:
 
     Args:
         seats: how many; eight times as many may wait.
+        busy: what the others are told.
     """
 
-    def __init__(self, seats: int) -> None:
+    def __init__(self, seats: int, busy: str = "Many case files are being made.") -> None:
+        self._busy = busy
         self._free = asyncio.Semaphore(seats)
         self._most = seats * (1 + WAITING_PER_SEAT)
         self._here = 0
@@ -31,7 +34,7 @@ class Press:
             Unavailable: too many wait already.
         """
         if self._here >= self._most:
-            raise Unavailable("Many case files are being made.", retry_after_ms=RETRY_MS)
+            raise Unavailable(self._busy, retry_after_ms=RETRY_MS)
         self._here += 1
         try:
             async with self._free:

@@ -1,5 +1,6 @@
 """Keeping reports, and finding them."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -35,6 +36,20 @@ async def test_what_is_kept_is_what_was_said_and_the_first_stays(reports: Report
     assert await reports.get("none") is None
     assert made(1, by=SELLER).id != report.id
     assert made(1, room=RoomId("order-2")).id != report.id
+
+
+async def test_very_many_at_once_are_no_more_than_one_after_the_other(reports: Reports) -> None:
+    most = 5
+    since = NOW - MS
+    told = await asyncio.gather(*(reports.add_within(made(seq), since, most) for seq in range(1, 41)))
+    kept = (await reports.page(OPEN, 100)).reports
+    assert len(kept) <= most
+    assert sum(each is True for each in told) == len(kept)
+    missing = most - len(kept)
+    told = [await reports.add_within(made(seq), since, most) for seq in range(100, 110)]
+    assert told == [True] * missing + [None] * (10 - missing)
+    [again, *_] = (await reports.page(OPEN, 1)).reports
+    assert await reports.add_within(again, since, most) is False
 
 
 async def test_a_report_is_resolved_once(reports: Reports) -> None:

@@ -1,5 +1,6 @@
 """Judging a text over HTTP."""
 
+import asyncio
 import threading
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 
 from chatserver.http.api import create_api, openapi_document
 from chatserver.http.policies import body_bytes
+from chatserver.transcript.press import WAITING_PER_SEAT
 from policies.contact import ContactRules, Detector
 from policies.vocabulary import STAFF, ApiScope, Role
 from tests.chatserver.http.conftest import Backstage, Caller, Calling, assert_problem, staff
@@ -141,6 +143,29 @@ async def test_a_long_text_is_read_beside_the_event_loop(backstage: Backstage, c
     await judged(agent, text="a" * 599, context=["bc"])
     here = threading.get_ident()
     assert [thread == here for thread in threads] == [True, False]
+
+
+async def test_a_crowd_of_long_texts_is_judged_one_by_one(backstage: Backstage, calling: Calling) -> None:
+    under_way: list[int] = []
+    most: list[int] = []
+
+    class Watched(Detector):
+        def check(self, *asked: Any, **more: Any) -> Any:
+            under_way.append(1)
+            most.append(len(under_way))
+            found = super().check(*asked, **more)
+            under_way.pop()
+            return found
+
+    agent = staff(backstage, calling)
+    agent.client._transport.app = create_api(replace(backstage.services, detector=Watched()))  # type: ignore[attr-defined]
+    answers = await asyncio.gather(*(agent.post(CHECK, {"text": "It is a lamp. " * 280}) for _ in range(30)))
+    codes = [answer.status_code for answer in answers]
+    assert max(most) == 1
+    assert codes.count(200) == len(most) == 1 + WAITING_PER_SEAT
+    for answer in answers:
+        if answer.status_code != 200:
+            assert_problem(answer, 503, "unavailable")
 
 
 async def test_in_shadow_mode_it_says_what_would_be(backstage: Backstage, calling: Calling) -> None:
