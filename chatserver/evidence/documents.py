@@ -2,22 +2,31 @@
 
 import io
 import re
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import pypdfium2
 import pypdfium2.raw
+from PIL import Image
 
 from chatserver.evidence.examination import NotTaken
-from chatserver.evidence.images import THUMBNAIL_PIXELS, unreadable
+from chatserver.evidence.images import THUMBNAIL_PIXELS, codes_on, unreadable
 
 DICTIONARY_BYTES: Final = 1024
 """Longest dictionary in front of a stream of objects."""
 OBJECTS_BYTES: Final = 32 * 1024 * 1024
 """So much of one is looked through."""
+CODES_PAGES: Final = 20
+"""Pages that are searched for codes,"""
+CODES_S: Final = 15.0
+"""as long as they have not taken more of the processor than this,"""
+CODES_PIXELS: Final = 1_600
+"""drawn with so many pixels on their longest side."""
 _ACTION: Final = re.compile(rb"/S(?:\s|%[^\r\n]*[\r\n])*/(?:JavaScript|Launch)(?![A-Za-z0-9])")
 _ESCAPED: Final = re.compile(rb"#([0-9A-Fa-f]{2})")
 _STREAM: Final = re.compile(rb"stream\r?\n")
@@ -91,6 +100,18 @@ class Document:
                 sheet.close()
             shown.save(content)
         path.write_bytes(content.getbuffer())
+
+    def codes(self) -> tuple[str, ...]:
+        """The payloads of the QR and bar codes on its pages."""
+        return codes_on(self._pages())
+
+    def _pages(self) -> Iterator[Image.Image]:
+        begun = time.process_time()
+        for page in islice(self._document, CODES_PAGES):
+            yield page.render(scale=CODES_PIXELS / max(*page.get_size(), 1.0), may_draw_forms=False).to_pil()
+            page.close()
+            if time.process_time() > begun + CODES_S:
+                return
 
     def save_thumbnail(self, path: Path) -> None:
         """Its first page."""

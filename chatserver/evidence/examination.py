@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from policies.evidence import MediaType
 
 CODES_MAX: Final = 20
-"""QR and bar codes of one image that are read."""
+"""QR and bar codes of one file that are read."""
 CODE_CHARS: Final = 2_000
 MACHINES_OWN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE})
 """Errors of the operating system that no file can cause: a full disk must not make a good one unreadable."""
@@ -34,7 +34,8 @@ class Examined(BaseModel):
     """The file is what it was announced as.
 
     ``shown`` is a copy without metadata, for the other party; None where the file is shown as it is. ``captured_at`` is
-    what its metadata says, for staff. ``codes`` are the payloads of QR and bar codes that it shows.
+    what its metadata says, for staff. ``codes`` are the payloads of QR and bar codes that an image or
+    a document shows.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -54,9 +54,10 @@ def _look(wanted: Wanted) -> dict[str, object]:
         }
     if wanted.media_type is MediaType.PDF:
         with documents.opened(wanted.path) as document:
+            codes = document.codes()
             document.save_thumbnail(thumbnail)
             document.save_shown(shown)
-        return {"shown": shown, "thumbnail": thumbnail}
+        return {"shown": shown, "thumbnail": thumbnail, "codes": codes}
     if wanted.media_type in VIDEOS:
         made = videos.save_shown(wanted.path, wanted.media_type, shown)
         return {

@@ -2,7 +2,7 @@
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ THUMBNAIL_PIXELS: Final = 320
 """Longest side of a thumbnail."""
 CODES_PIXELS: Final = 2_000
 """Images are made this small before they are searched for codes: that is enough for one that a phone can read."""
+CODES_FRAMES: Final = 10
+"""Frames of an animation that are searched."""
 FRAMES_MAX: Final = 1_000
 
 _FORMATS: Final = {
@@ -59,7 +61,7 @@ def opened(path: Path, media_type: MediaType, pixels: int) -> Iterator["Picture"
                     raise NotTaken("too_many_pixels", f"An image has at most {pixels} pixels, over all of its frames.")
                 image.load()
                 yield Picture(image, name, frames)
-        except (OSError, ValueError, SyntaxError, MemoryError) as error:
+        except (OSError, EOFError, ValueError, SyntaxError, MemoryError) as error:
             if isinstance(error, OSError) and error.errno in MACHINES_OWN:
                 raise
             raise unreadable() from error
@@ -106,10 +108,30 @@ class Picture:
 
     def codes(self) -> tuple[str, ...]:
         """The payloads of the QR and bar codes on it."""
-        plain = self._upright.convert("L")
+        if self._frames == 1:
+            return codes_on([self._upright])
+        last, count = self._frames - 1, min(self._frames, CODES_FRAMES)
+        return codes_on(self._frame(round(last * number / (count - 1))) for number in range(count))
+
+    def _frame(self, number: int) -> Image.Image:
+        self._image.seek(number)
+        return self._image
+
+
+def codes_on(pictures: Iterable[Image.Image]) -> tuple[str, ...]:
+    """The payloads of the QR and bar codes on pictures, each once."""
+    found: dict[str, None] = {}
+    for picture in pictures:
+        seen = picture
+        if _has_alpha(picture):  # as it is shown: a code may be nothing but what is transparent
+            seen = Image.new("RGBA", picture.size, "white")
+            seen.alpha_composite(picture.convert("RGBA"))
+        plain = seen.convert("L")
         plain.thumbnail((CODES_PIXELS, CODES_PIXELS))
-        found = zxingcpp.read_barcodes(plain)[:CODES_MAX]
-        return tuple(dict.fromkeys(code.text[:CODE_CHARS] for code in found if code.text))
+        found |= dict.fromkeys(code.text[:CODE_CHARS] for code in zxingcpp.read_barcodes(plain) if code.text)
+        if len(found) >= CODES_MAX:
+            break
+    return tuple(found)[:CODES_MAX]
 
 
 def _upright(image: Image.Image) -> Image.Image:

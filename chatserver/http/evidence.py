@@ -200,8 +200,8 @@ def router(services: Services) -> APIRouter:
         `evidence.added`. Otherwise it is `refused`: with the rule `not_uploaded` you may try again; with `wrong_size`,
         `wrong_hash`, `wrong_type`, `active_content`, `unreadable`, `too_many_pixels`, `infected`, `changed` or one of
         the dispute's the object is deleted. Calling it again changes nothing. Contact details in its caption or name
-        are masked for the other party; a picture with a code that leads elsewhere is withheld from them until support
-        releases its entry.
+        are masked for the other party; a picture or PDF with a code that leads elsewhere is withheld from them until
+        support releases its entry.
         """
         evidence = await services.intake.complete(EvidenceId(evidence_id), identity.user_id)
         if evidence.state is EvidenceState.QUARANTINED:

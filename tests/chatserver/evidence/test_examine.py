@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from chatserver.evidence.documents import CODES_PAGES
 from chatserver.evidence.examination import CODE_CHARS, CODES_MAX, Examined, Rejected, Wanted
 from chatserver.evidence.examine import MEMORY_BYTES, examine
 from chatserver.evidence.examiner import Examiner
@@ -204,6 +205,47 @@ def test_qr_codes_are_read(tmp_path: Path) -> None:
     assert taken(tmp_path, content.getvalue(), MediaType.PNG).codes == ("https://t.me/someone",)
     assert CODES_MAX == 20
     assert CODE_CHARS == 2_000
+
+
+def qr(payload: str) -> Image.Image:
+    with Image.open(io.BytesIO(files.coded(payload))) as image:
+        return image.convert("L")
+
+
+def saved(image: Image.Image, name: str, **options: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, name, **options)
+    return content.getvalue()
+
+
+def test_codes_on_any_frame_are_read(tmp_path: Path) -> None:
+    first, last = qr("https://t.me/first"), qr("https://t.me/last")
+    blank = Image.new("L", last.size, 255)
+    for name in ("GIF", "PNG", "WEBP"):
+        frames = [blank, first.resize(last.size), blank, last]
+        content = saved(blank, name, save_all=True, append_images=frames, duration=100)
+        codes = taken(tmp_path, content, MediaType(f"image/{name.lower()}")).codes
+        assert set(codes) == {"https://t.me/first", "https://t.me/last"}, name
+    many = [Image.new("L", last.size, 255 - number) for number in range(30)]
+    content = saved(blank, "GIF", save_all=True, append_images=[*many, last], duration=100)
+    assert taken(tmp_path, content, MediaType.GIF, 10_000_000).codes == ("https://t.me/last",)
+
+
+def test_a_code_that_is_only_transparent_is_read(tmp_path: Path) -> None:
+    dark = qr("https://t.me/someone").point(lambda value: 255 - value)
+    image = Image.new("RGBA", dark.size, "black")
+    image.putalpha(dark)
+    assert taken(tmp_path, saved(image, "PNG"), MediaType.PNG).codes == ("https://t.me/someone",)
+
+
+def test_codes_in_a_document_are_read(tmp_path: Path) -> None:
+    code = qr("https://t.me/someone").resize((200, 200))
+    page = Image.new("L", (1240, 1754), 255)
+    coded_page = page.copy()
+    coded_page.paste(code, (900, 1500))
+    for before, codes in ((CODES_PAGES - 1, ("https://t.me/someone",)), (CODES_PAGES, ())):
+        content = saved(page, "PDF", save_all=True, append_images=[*[page] * (before - 1), coded_page])
+        assert taken(tmp_path, content, MediaType.PDF).codes == codes
 
 
 # What is not taken

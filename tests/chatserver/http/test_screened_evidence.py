@@ -1,9 +1,11 @@
 """What becomes of what parties say of evidence, and of codes in pictures that lead elsewhere."""
 
+import io
 import re
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from policies.dispute.commands import ReleaseMessage
 from policies.entry import Author, Entry
@@ -117,6 +119,17 @@ async def test_evidence_that_staff_release_is_given_out_with_all_that_was_said_o
 @pytest.mark.parametrize("payload", ["SMSTO:015112345678:hi", "wxp://f2f0abc", "https://t.me/annshop"])
 async def test_codes_that_call_write_or_pay_are_withheld(order_room: Room, payload: str) -> None:
     assert (await added(order_room, await coded(order_room, payload))).hidden
+
+
+async def test_a_document_with_such_a_code_is_withheld(order_room: Room) -> None:
+    content = io.BytesIO()
+    with Image.open(io.BytesIO(files.coded(ELSEWHERE))) as code:
+        code.save(content, "PDF")
+    said = {"filename": "invoice.pdf", "content_type": "application/pdf", "kind": "document"}
+    evidence = await order_room.sealed(order_room.seller, content.getvalue(), **said)
+    assert (await added(order_room, evidence)).hidden
+    assert (await order_room.buyer.get(f"/v1/evidence/{evidence}")).status_code == 404
+    assert (await read(order_room.agent, evidence))["seen"]["codes"] == [ELSEWHERE]
 
 
 @pytest.mark.parametrize("payload", ["4006381333931", "00340434161094015902", "1Z999AA10123456784", "A lamp, 2 pcs"])
