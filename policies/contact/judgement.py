@@ -81,7 +81,7 @@ def weigh_words(cues: Cues, *, disguised: bool, reported: bool) -> list[Weighed]
             found.append((*_stretched(cues, hit, int(Cue.LOOK)), Category.INVITE, score, "invite.placed"))
         if mask & Cue.MARKET:
             found.append(_market(cues, hit, near, damp))
-        if mask & Cue.DIRECT and near & Cue.PAY and near & Cue.CHEAP:
+        if mask & Cue.DIRECT and near & Cue.PAY and near & Cue.CHEAP and not _is_thing(cues.text, start, end):
             score = 0.56 - damp - (0.25 if near & (Cue.PAST | Cue.PRODUCT) else 0.0)
             found.append((*_stretched(cues, hit, int(Cue.PAY)), Category.PAYMENT, score, "payment.direct"))
         if mask & Cue.OUTSIDE and not mask & (Cue.OFFPAY | Cue.INVITE):
@@ -182,8 +182,10 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
         score += 0.12
     if name is not None:
         score += 0.3
-    if not firm and _COMMON.search(cues.text, max(0, start - 5), start) and _NOUN.match(cues.text, end):
-        score -= 0.25  # "the signal range"
+    if _of_goods(cues, start):
+        score -= 0.2
+    if not firm and _is_thing(cues.text, start, end):
+        score -= 0.25
     if _after(cues, end, Cue.PRODUCT | Cue.GOODS):
         score -= 0.5
     elif near & Cue.PRODUCT:
@@ -203,10 +205,26 @@ def _channel(cues: Cues, hit: Hit, near: int, damp: float, words: int, *, questi
     return begin, end, Category.INVITE, min(score - damp, cap), "invite.channel" if firm else "invite.short_name"
 
 
+_OF: Final = re.compile(r"\s(?:de|do|da|di|du|d'|of|von|van|on)\s?(?:the\s|l')?")
+
+
+def _of_goods(cues: Cues, start: int) -> bool:
+    """Whether a channel is what something is of that was bought: ``the account of``, nobody's own."""
+    return any(
+        mask & Cue.PRODUCT and _OF.fullmatch(cues.text, last, start) and not _before(cues, first, Cue.MINE | Cue.YOURS)
+        for first, last, mask in cues.around(start, start, 20)
+    )
+
+
 _COMMON: Final = re.compile(r"\b(?:the|an?)\s\Z")
 _NOUN: Final = re.compile(
     r"\s(?!app|chat|is\b|at\b|on\b|and\b|or\b|for\b|to\b|me\b|please|pls|thing|one\b|name|id\b)[a-z]{3,}"
 )
+
+
+def _is_thing(text: str, start: int, end: int) -> bool:
+    """Whether an article and a noun around a word tell that it means no channel or way: ``the signal range``."""
+    return _COMMON.search(text, max(0, start - 5), start) is not None and _NOUN.match(text, end) is not None
 
 
 def _tied(cues: Cues, start: int, end: int) -> bool:

@@ -120,7 +120,7 @@ _PIECE: Final = re.compile(r"[^\W_\u0e00-\u0e7f\u2e80-\u9fff\uac00-\ud7af\uf900-
 _ARABIC: Final = re.compile(r"[\u0600-\u06ff]")
 _ARABIC_PREFIXES: Final = frozenset("والبلعفك")
 
-_PORTUGUESE: Final = re.compile(r"\b(?:voce|vc|comigo|meu|minha|seu|teu|pra|eu|chama|fala|nao|bora|la)\b")
+_PORTUGUESE: Final = re.compile(r"\b(?:voce|vc|comigo|meu|minha|seu|teu|pra|eu|chama|fala|nao|bora)\b")
 _REFUSING: Final = int(Cue.NO | Cue.NO_AFTER | Cue.REPORT | Cue.PRODUCT | Cue.PAST)
 _VERBS: Final = int(Cue.REACH | Cue.TALK | Cue.PAY)
 Hit = tuple[int, int, int]
