@@ -192,7 +192,9 @@ class Detector:
         valid = phones.nationally_valid(joined) or phones.nationally_valid(own.digits + before.digits)
         if not (before.strict and own.strict) and not (valid and 9 <= len(joined) <= 12 and len(own.digits) > 2):
             return []
-        bare = earlier.announced or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
+        bare = (
+            earlier.announced or before.alone or _PARTS.search(text) or not any(map(str.isalpha, "".join(pieces[-2:])))
+        )
         score = 0.3 + (0.36 if before.phone or own.phone else 0.0) + (0.16 if valid else 0.0)
         score += (0.15 if len(pieces) > 3 else 0.0) + (0.12 if bare else 0.0)
         return [(*whole, Category.PHONE, score, "phone.split")]

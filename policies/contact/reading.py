@@ -198,7 +198,7 @@ class Reading:
         raw: list[Raw] = []
         read = view
         if spaced := spaced_out(view.text):
-            read = closed_up(view)
+            read = closed_up(view, self._is_name)
             spaced = read.text != view.text
             if spelled.spelled_out(read.text, set(read.text), False):
                 raw += self.said(self._telling(read))
@@ -217,6 +217,10 @@ class Reading:
     def _names_in(self, text: str) -> set[str]:
         """Names of channels and ways to pay, and of mail providers, of three letters or more."""
         return {text[start:end] for start, end, mask in self._words.names(text) if mask & _NAMED and end - start > 2}
+
+    def _is_name(self, letters: str) -> bool:
+        """Whether some letters are the name of a channel, or of a way to pay."""
+        return any(end - start == len(letters) and mask & _NAMED for start, end, mask in self._words.names(letters))
 
     def said(self, view: View) -> list[Raw]:
         raw: list[Raw] = []

@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from policies.contact.normal import Normal
@@ -60,6 +60,9 @@ class View:
 
 
 _SPACED: Final = re.compile(r"(?<![^\W_])[^\W_](?:[\W_]{1,3}[^\W_](?![^\W_])){2,}")
+_SMALLEST_WORDS: Final = frozenset("aeiouywzvksавикосуяйюжбє")
+"""Words of one letter that a name may follow."""
+_SHORTEST_NAME: Final = 4
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 
 
@@ -68,8 +71,11 @@ def spaced_out(text: str) -> bool:
     return _SPACED.search(text) is not None
 
 
-def closed_up(view: View) -> View:
-    """Letters that stand apart are put together. Signs that addresses are made of stay, where spaces separate."""
+def closed_up(view: View, is_name: Callable[[str], bool]) -> View:
+    """Letters that stand apart are put together. Signs that addresses are made of stay, where spaces separate.
+
+    ``is_name``: whether letters are a name, so that one before them is a word of its own: ``o s k y p e``.
+    """
     text: list[str] = []
     places: list[int] = []
     changed: list[Span] = []
@@ -88,6 +94,11 @@ def closed_up(view: View) -> View:
                 places.append(place)
             elif not spaces or char == " ":
                 continue
+        if chunk[0] in _SMALLEST_WORDS and len(places) - first > _SHORTEST_NAME:
+            letters = "".join(text[first - len(places) :])
+            if is_name(letters[1:]) and not is_name(letters):
+                text.insert(first - len(places) + 1, " ")
+                places.insert(first + 1, match.start() + 1)
         changed.append((first, len(places)))
         done = match.end()
     _copy(view.text, done, len(view.text), text, places)

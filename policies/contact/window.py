@@ -84,13 +84,13 @@ class Earlier:
 
     def digits_before(self) -> "Part":
         """The digits of messages that hold digits and next to nothing else."""
-        digits, phone, strict = "", False, True
-        for piece in self.pieces:
-            part = self.part_of_number(piece)
-            phone = phone or part.phone
-            strict = strict and (part.strict or not part.digits)
-            digits += part.digits
-        return Part(digits, phone, strict)
+        parts = [self.part_of_number(piece) for piece in self.pieces]
+        return Part(
+            "".join(part.digits for part in parts),
+            any(part.phone for part in parts),
+            all(part.strict or not part.digits for part in parts),
+            all(part.alone for part in parts[-2:]),
+        )
 
     def counts_up_to(self, text: str) -> bool:
         """Whether a message goes on counting ("photo 3" after "photo 2" and "photo 1"), so that its number is no part
@@ -125,10 +125,10 @@ class Earlier:
         for run in runs:
             covered[run.start : run.end] = b"1" * (run.end - run.start)
         others = sum(not all(covered[match.start() : match.end()]) for match in _WORD.finditer(piece))
-        bare = all(run.kinds & Kind.NUMERAL for run in runs) or len(digits) > 2
+        bare = all(run.kinds & Kind.NUMERAL for run in runs) or len(digits) > 2 or sum(run.words for run in runs) > 1
         allowed = 3 if saying else 2 if about_phone and len(digits) > 2 else 0
         if others <= allowed and bare:
-            return Part(digits, about_phone, True)
+            return Part(digits, about_phone, True, others == 0)
         if others <= _MOST_OTHERS and len(digits) > 2 and len(runs) < 3 and not cues.everywhere & _OF_THINGS:
             return Part(digits, about_phone, False)
         return Part("", about_phone, True)
@@ -136,11 +136,15 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Digits of a message that may be a part of a number. ``strict``: the message says hardly anything else."""
+    """Digits of a message that may be a part of a number.
+
+    ``strict``: the message says hardly anything else; ``alone``: nothing else. Of several, that of the last two.
+    """
 
     digits: str
     phone: bool
     strict: bool
+    alone: bool = False
 
 
 def _pieces(context: Sequence[str]) -> list[str]:
