@@ -310,11 +310,14 @@ class Disputes:
         """Add a dispute, within the transaction of its first entries."""
         await self._disputes.insert_one(snapshot(dispute, told), session=session)
 
-    async def rewrite(self, before: Dispute, after: Dispute) -> None:
-        """Replace the words in the state of a dispute in which nothing happens any more. What it is found by stays."""
-        await self._disputes.update_one(
-            {"_id": before.id, "seq": before.seq}, {"$set": {"state": encode_dispute(after)}}
-        )
+    async def rewrite(self, before: Dispute, after: Dispute) -> bool:
+        """Replace the words in the state of a dispute that has ended. What it is found by stays.
+
+        Returns:
+            Whether the snapshot was still that of the same entry; if not, look again.
+        """
+        query = {"_id": before.id, "seq": before.seq}
+        return await self._disputes.update_one(query, {"$set": {"state": encode_dispute(after)}}) == 1
 
     async def advance(self, change: Change, session: Session) -> bool:
         """Replace a snapshot, within the transaction of the entries that it comes from.

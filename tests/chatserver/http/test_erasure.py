@@ -1,6 +1,7 @@
 """Erasing what a person has said and shown in disputes, with the record still whole."""
 
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -9,11 +10,13 @@ from chatserver.erasure import Archive, Erased, Erasure
 from chatserver.evidence.inventory import Inventory
 from chatserver.transcript.reading import read_case_file
 from chatserver.transcript.verification import verify_case_file
-from policies.dispute.commands import Escalate, MakeProposal, SendMessage
+from policies.dispute.commands import Escalate, MakeProposal, RedactMessage, SendMessage
+from policies.dispute.state import Dispute
 from policies.entry import Author
 from policies.report import Report, ReportCategory
-from policies.vocabulary import CommandId, Resolution, Role, RoomId, Seq, UserId
+from policies.vocabulary import CommandId, EntryKind, OrderId, Resolution, Role, RoomId, Seq, UserId
 from storage.chain import verify
+from storage.disputes import Disputes
 from storage.evidence import EvidenceState
 from storage.holds import Hold
 from storage.reports import report_id
@@ -22,14 +25,16 @@ from tests.chatserver.http.evidence_room import Room, dispute_of, dispute_room, 
 __all__ = ["dispute_room", "gate", "order_room", "settings"]
 
 
+def erasure_of(room: Room, disputes: Disputes) -> Erasure:
+    services, office = room.backstage.services, room.backstage.office
+    reports = services.moderation.reports
+    archive = Archive(services.log, services.rooms, disputes, office.known, office.holds, reports, office.store)
+    return Erasure(archive, room.backstage.clock)
+
+
 @pytest.fixture
 def erasure(dispute_room: Room) -> Erasure:
-    services, office = dispute_room.backstage.services, dispute_room.backstage.office
-    reports = services.moderation.reports
-    archive = Archive(
-        services.log, services.rooms, services.disputes, office.known, office.holds, reports, office.store
-    )
-    return Erasure(archive, dispute_room.backstage.clock)
+    return erasure_of(dispute_room, dispute_room.backstage.services.disputes)
 
 
 async def said_and_shown(room: Room) -> None:
@@ -151,6 +156,41 @@ async def test_what_was_masked_and_why_it_was_flagged_is_gone(dispute_room: Room
     agent = {"Authorization": f"Bearer {backstage.token('agent-1', Role.AGENT)}"}
     answer = await dispute_room.agent.client.get(f"/v1/rooms/{dispute_room.room}/transcript", headers=agent)
     assert verify_case_file(read_case_file(answer.content)).findings == ()
+
+
+class Busy:
+    """Disputes of which one changes as soon as they were read: support rules on an entry."""
+
+    def __init__(self, room: Room, about: Seq) -> None:
+        self._room = room
+        self._about = about
+
+    async def of_order(self, order: OrderId) -> list[Dispute]:
+        services, agent = self._room.backstage.services, Author(UserId("kim"), Role.AGENT, "Kim")
+        found = await services.disputes.of_order(order)
+        ruling = RedactMessage(agent, CommandId("ruling"), self._about, "Not fit")
+        await services.desk.run(dispute_of(self._room), ruling)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._room.backstage.services.disputes, name)
+
+
+async def test_a_ruling_while_it_is_erased_keeps_no_words(dispute_room: Room) -> None:
+    """The state is that of a later entry by then."""
+    backstage, dispute = dispute_room.backstage, dispute_of(dispute_room)
+    services = backstage.services
+    await said_and_shown(dispute_room)
+    await closed(dispute_room)
+    entries = [entry async for entry in services.log.scan(dispute_room.room)]
+    about = next(each.seq for each in entries if each.kind is EntryKind.MESSAGE)
+    archive = erasure_of(dispute_room, cast(Disputes, Busy(dispute_room, about)))
+    async for erased in archive.erase(UserId(backstage.buyer)):
+        assert erased.kept is None
+    stored = await services.disputes.get(dispute)
+    assert stored is not None
+    assert (stored.dispute.description, stored.dispute.buyer.name) == ("", "")
+    await require_whole(dispute_room)
 
 
 async def test_a_seller_who_said_nothing_leaves_the_record_whole(dispute_room: Room, erasure: Erasure) -> None:
