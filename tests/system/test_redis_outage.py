@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from chatserver.embedded import Valkey
 from tests.eventually import eventually
 from tests.system.conftest import Dial, Knock, Serve
+from tests.system.peer import Peer
 from tests.system.record import Record
 from tests.system.site import Server, Site, token, unique
 from tests.system.traveller import Traveller
@@ -95,6 +97,32 @@ async def test_after_kill_9_of_redis_all_is_stored_acknowledged_and_delivered(
         assert who.seqs == list(range(1, 23))
         assert len(who.peers) == 1, "nobody was disconnected"
         assert who.refusals == []
+
+
+async def test_what_staff_change_without_redis_is_shown_on_both_processes(deployment: Deployment, dial: Dial) -> None:
+    one, two = deployment.one, deployment.two
+    order = deployment.site.order(one)
+    buyer = await dial(one, order.buyer, [order.room])
+    seller = await dial(two, order.seller, [order.room])
+    agent = await dial(one, unique("agent"), [order.room], role="agent")
+    seq = (await buyer.say(order.room, "It is broken, I say."))["seq"]
+    await seller.reaches(order.room, seq)
+
+    async def shown(kind: str, count: int) -> dict[str, Any]:
+        """The entry as it is shown after the latest of so many rulings."""
+        await agent.ask(kind, expect="ack", room=order.room, seq=seq, reason="So it is")
+        await seller.until(lambda: len(changes(seller)) >= count or None, f"change {count}")
+        return changes(seller)[-1]
+
+    with deployment.without_redis():
+        assert (await shown("message.redact", 1))["body"] == {}
+        assert (await shown("message.release", 2))["body"] == {"text": "It is broken, I say."}
+    await deployment.connected()
+    assert (await shown("message.redact", 3))["withheld"] is True
+
+
+def changes(peer: Peer) -> list[dict[str, Any]]:
+    return [frame["entry"] for frame in peer.frames if frame["type"] == "entry.changed"]
 
 
 async def test_presence_is_known_again_after_redis_forgot_it(deployment: Deployment, dial: Dial) -> None:
