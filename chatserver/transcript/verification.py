@@ -1,7 +1,7 @@
 """Checking a case file without the server: what holds, where it breaks, and what cannot be known from the file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from chatserver.disputes.view import dispute_view
@@ -102,14 +102,20 @@ def _check_chain(chain: Chain, report: _Report) -> None:
 
 def _name_unexplained(chain: Chain, report: _Report) -> None:
     """Who sees an entry is no part of its hash, but the log says whenever staff have changed it."""
-    said: dict[int, Visibility | None] = {each.seq: None for each in chain.entries}
-    for entry in chain.entries:
-        about = entry.body.get("seq")
-        if entry.kind in SHOWN and type(about) is int and about in said:
-            said[about] = SHOWN[entry.kind]
+    said = _said(chain.entries)
     if other := [each.seq for each in chain.entries if each.shown is not said[each.seq]]:
         room = chain.span.room.id
         report.unknown.append(f"{room}: why {_named(other)} is shown as it is: nothing here says that staff changed it")
+
+
+def _said(entries: Sequence[Entry]) -> dict[int, Visibility | None]:
+    """How each entry is shown, as the others say."""
+    said: dict[int, Visibility | None] = {each.seq: None for each in entries}
+    for entry in entries:
+        about = entry.body.get("seq")
+        if entry.kind in SHOWN and type(about) is int and about in said:
+            said[about] = SHOWN[entry.kind]
+    return said
 
 
 def _name_unseen(chain: Chain, report: _Report) -> None:
@@ -160,11 +166,14 @@ def _check_dispute(case: CaseFile, report: _Report) -> None:
         if (room.kind is RoomKind.DISPUTE) is not (told is not None):
             report.findings.append(Finding(room.id, None, "a dispute's file tells its state, and no other does"))
         return
-    if (needed := next(filter(_is_needed, case.main.entries), None)) is not None:
+    # As of the head: staff may have ruled on an entry while the file was made.
+    said = _said(case.main.entries)
+    entries = [replace(entry, shown=said[entry.seq]) for entry in case.main.entries]
+    if (needed := next(filter(_is_needed, entries), None)) is not None:
         report.unknown.append(f"{room.id}: the state of the dispute, which needs the content of entry {needed.seq}")
         return
     try:
-        state = replay(case.main.entries)
+        state = replay(entries)
     except (Unreplayable, ValueError, TypeError, AttributeError, OverflowError) as error:
         # Whoever makes a file may put in bodies that no server would. Whatever that does, it is no dispute.
         report.findings.append(Finding(room.id, None, f"its entries are not those of a dispute ({error})"))
@@ -182,6 +191,8 @@ def _check_dispute(case: CaseFile, report: _Report) -> None:
 
 def _is_needed(entry: Entry) -> bool:
     """Whether the rules need content that is not there. Of a withheld message they need none."""
+    if entry.released and MASKED in entry.body and entry.whole is None and entry.kind is not EntryKind.MESSAGE:
+        return True
     return entry.salt is None and not (entry.kind is EntryKind.MESSAGE and entry.visibility is Visibility.WITHHELD)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pytest
@@ -11,6 +11,9 @@ from chatserver.disputes.snapshots import check_snapshot
 from chatserver.disputes.view import dispute_view
 from chatserver.moderation import Moderation, Ruled
 from chatserver.rulings import wrongly_shown
+from chatserver.transcript.case_file import Reader
+from chatserver.transcript.gathering import CaseFiles
+from chatserver.transcript.verification import verify_case_file
 from policies.dispute.commands import (
     AcceptProposal,
     AddEvidence,
@@ -164,3 +167,23 @@ async def test_what_was_never_released_cannot_be_hidden(court: Court) -> None:
         await court.rules(Verdict.REDACT, seq)
     assert await court.rules(Verdict.REDACT, Seq(1)) == Ruled(None)
     assert await court.reads(lambda state: state.description) == MASKED
+
+
+async def test_a_case_file_that_is_made_while_staff_rule_is_no_forgery(court: Court) -> None:
+    """Its entries are shown as they are a moment after the head that it ends at."""
+    shop, dispute = court.shop, court.dispute
+    files = CaseFiles(shop.log, shop.rooms, shop.orders, shop.disputes)
+    facts = await shop.rooms.facts(dispute.room)
+    assert facts is not None
+    for verdict in (Verdict.RELEASE, Verdict.REDACT):
+        for reader in (Reader(Role.BUYER, BUYER.id), Reader(Role.SELLER, SELLER.id), Reader(Role.SYSTEM, None)):
+            cover = await files.cover(facts, reader, shop.clock.now())
+            await court.rules(verdict, Seq(1))
+            case = await files.collect(cover, 1000, 1_000_000)
+            assert verify_case_file(case).findings == ()
+            await court.rules(Verdict.REDACT if verdict is Verdict.RELEASE else Verdict.RELEASE, Seq(1))
+            case = await files.collect(await files.cover(facts, reader, shop.clock.now()), 1000, 1_000_000)
+            assert verify_case_file(case).findings == ()
+            forged = replace(case.cover, dispute={**(case.cover.dispute or {}), "description": "It was not delivered."})
+            assert "not what its entries add up to" in str(verify_case_file(replace(case, cover=forged)).findings)
+        await court.rules(Verdict.RELEASE, Seq(1))
