@@ -157,3 +157,24 @@ def test_what_is_remembered_of_texts_is_not_visible() -> None:
     before = dispute()
     after = replace(before, seq=Seq(2), seen=("digest",), last_update_at=NOW)
     assert not visibly_changed(before, after, quiet=False)
+
+
+def ruling(kind: EntryKind, about: int, number: int) -> Draft:
+    ada = Author(UserId("ada"), Role.AGENT, "Ada")
+    return Draft(ada, CommandId(f"r{number}"), kind, {"seq": about, "side": "seller"})
+
+
+@pytest.mark.parametrize("kind", [EntryKind.MESSAGE_RELEASED, EntryKind.MESSAGE_REDACTED])
+def test_words_that_staff_have_ruled_on_are_read_anew(kind: EntryKind) -> None:
+    """The stream says that they are shown otherwise, and not how."""
+    state = attended()
+    entries = said(
+        state, offer(SUE), message(SUE, "two"), ruling(kind, state.seq + 2, 1), ruling(kind, state.seq + 1, 2)
+    )
+    live = LiveDispute(state)
+    live.take(published(entries[:3]))
+    assert not live.behind  # of a message no words are part of the state
+    live.take(published(entries[3:]))
+    assert live.behind
+    reworded = replace(live.state, offers=(replace(live.state.offers[0], note="as agreed"),))
+    assert live.take_anew(reworded)
