@@ -148,6 +148,8 @@ class NumberWords:
         self._digits = {word: value for word, value in digits.items() if " " not in word}
         glued = [word for word in self._digits if len(word) > 2 or not word.isascii()]
         self._forms = {form: self._digits[word] for word in reversed(glued) for form in _disguised_forms(word)}
+        if zero := self._digits.get("oh"):
+            self._forms["oh"] = zero
         sizes: dict[str, set[int]] = {}
         for form in self._forms:
             sizes.setdefault(form[:2], set()).add(len(form))

@@ -100,7 +100,9 @@ def weigh_words(cues: Cues, *, disguised: bool, reported: bool) -> list[Weighed]
                 ((Cue.SCAN, 0.34), (Cue.REACH, 0.15), (Cue.MINE, 0.08), (Cue.LOOK, 0.08), (Cue.PRODUCT, -0.15)),
             )
             category = Category.PAYMENT if near & Cue.PAY and not near & Cue.REACH else Category.INVITE
-            found.append((*_stretched(cues, hit, int(Cue.SCAN)), category, score - damp, "invite.qr"))
+            begin, last = _stretched(cues, hit, int(Cue.SCAN))
+            score -= 0.3 if _ONESELF.search(cues.text, max(0, begin - 6), begin) else 0.0
+            found.append((begin, last, category, score - damp, "invite.qr"))
         if mask & Cue.PROFILE:
             own = (near | mask) & Cue.MINE or _starts_with_own(cues, hit)
             score = (
@@ -216,6 +218,8 @@ def _of_goods(cues: Cues, start: int) -> bool:
     )
 
 
+_ONESELF: Final = re.compile(r"\b(?:i|we|i've|we've|ich|wir|je|nous|yo|eu|io|я|мы)\s\Z")
+"""Who tells what they do asks nobody to do it."""
 _COMMON: Final = re.compile(r"\b(?:the|an?)\s\Z")
 _NOUN: Final = re.compile(
     r"\s(?!app|chat|is\b|at\b|on\b|and\b|or\b|for\b|to\b|me\b|please|pls|thing|one\b|name|id\b)[a-z]{3,}"
