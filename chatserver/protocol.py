@@ -259,7 +259,10 @@ class WireCause(Frame):
 
 
 class WireFlag(Frame):
-    """What was found wrong with an entry, what was done about it, and what staff said to that. For staff only."""
+    """What was found wrong with an entry, what was done about it, and what staff said to that. For staff only.
+
+    ``state`` is ``repeated`` for one of very many within minutes, of which enough wait for a word of staff.
+    """
 
     mark: Mark
     confidence: int
@@ -270,7 +273,8 @@ class WireFlag(Frame):
 
 
 class WireEntry(Frame):
-    """An entry as one reader sees it.
+    """An entry as one reader sees it. What ``body`` holds follows from the kind, as ``x-entry-bodies`` says; it is
+    empty where the entry is withheld from the reader, or erased.
 
     ``command_id`` is given to its author only. Where ``body`` has a member ``masked``, parts of the texts that it names
     are hidden; staff and the author get these texts in ``whole``, as they were written, and so does everybody once
