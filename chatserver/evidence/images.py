@@ -122,12 +122,12 @@ def codes_on(pictures: Iterable[Image.Image]) -> tuple[str, ...]:
     """The payloads of the QR and bar codes on pictures, each once."""
     found: dict[str, None] = {}
     for picture in pictures:
-        seen = picture
-        if _has_alpha(picture):  # as it is shown: a code may be nothing but what is transparent
-            seen = Image.new("RGBA", picture.size, "white")
-            seen.alpha_composite(picture.convert("RGBA"))
-        plain = seen.convert("L")
+        plain = picture.convert("RGBA" if _has_alpha(picture) else "L")
         plain.thumbnail((CODES_PIXELS, CODES_PIXELS))
+        if plain.mode == "RGBA":  # as it is shown: a code may be nothing but what is transparent
+            white = Image.new("RGBA", plain.size, "white")
+            white.alpha_composite(plain)
+            plain = white.convert("L")
         found |= dict.fromkeys(code.text[:CODE_CHARS] for code in zxingcpp.read_barcodes(plain) if code.text)
         if len(found) >= CODES_MAX:
             break

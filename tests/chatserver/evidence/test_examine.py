@@ -20,7 +20,7 @@ from chatserver.evidence.examination import CODE_CHARS, CODES_MAX, Examined, Rej
 from chatserver.evidence.examine import MEMORY_BYTES, examine
 from chatserver.evidence.examiner import Examiner
 from policies.errors import Unavailable
-from policies.evidence import IMAGES, MediaType
+from policies.evidence import IMAGES, EvidenceRules, MediaType
 from tests.chatserver.evidence import files
 
 PIXELS = 1_000_000
@@ -423,6 +423,14 @@ async def test_the_process_answers(tmp_path: Path) -> None:
     assert isinstance(found, Examined)
     assert found.captured_at == files.AT
     assert found.shown == tmp_path / "shown"
+
+
+async def test_the_largest_image_fits_into_the_process(tmp_path: Path) -> None:
+    pixels = EvidenceRules().pixels
+    content = saved(Image.new("RGBA", (10_000, pixels // 10_000)), "PNG")
+    found = await Examiner().look(wanted(tmp_path, content, MediaType.PNG, pixels))
+    assert isinstance(found, Examined), found
+    assert (found.width, found.height) == (10_000, 5_000)
 
 
 async def test_a_process_that_takes_too_long_is_ended(tmp_path: Path) -> None:
