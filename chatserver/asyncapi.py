@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from chatserver import protocol
+from chatserver.entry_bodies import BODIES
 from chatserver.errors import CLOSE_MEANINGS, ERROR_MEANINGS, MESSAGE_TOO_BIG, CloseCode
 from chatserver.frame_examples import EXAMPLES
 from chatserver.settings import Settings
@@ -107,7 +108,7 @@ def document(settings: Settings, version: str) -> dict[str, Any]:
         "operations": _operations(commands),
         "components": {
             "messages": messages,
-            "schemas": _schemas(commands, answers),
+            "schemas": _schemas(commands, (*answers, *dict.fromkeys(BODIES.values()))),
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -119,6 +120,7 @@ def document(settings: Settings, version: str) -> dict[str, Any]:
         },
         "x-error-codes": {code.value: title for code, title in ERROR_MEANINGS.items()},
         "x-refusal-rules": dict(REFUSALS),
+        "x-entry-bodies": {kind.value: {"$ref": _REF.format(model=body.__name__)} for kind, body in BODIES.items()},
         "x-close-codes": {
             str(int(code)): {"meaning": meaning, "reconnect": _reconnect(code)}
             for code, meaning in CLOSE_MEANINGS.items()
@@ -207,6 +209,7 @@ def _schemas(commands: Iterable[type[BaseModel]], answers: Iterable[type[BaseMod
     _, written = models_json_schema([(each, "serialization") for each in answers], ref_template=_REF)
     schemas: dict[str, Any] = {**parsed["$defs"], **written["$defs"]}
     for schema in schemas.values():
+        schema.pop("additionalProperties", None)  # unknown members are ignored
         if "description" in schema:
             schema["description"] = _markdown(schema["description"])
         # A frame without its type is no frame, though the server's own models fill it in.

@@ -170,6 +170,11 @@ def _websocket(asyncapi: Document) -> str:
                 "<p>Answers: " + ", ".join(f'<a href="#{_anchor(to)}">{escape(to)}</a>' for to in links) + "</p>"
             )
         parts.extend(f"<pre>{_json(example['payload'])}</pre>" for example in message.get("examples", ()))
+    parts.append('<h3 id="entry-bodies">What the body of an entry holds</h3>')
+    bodies = asyncapi.get("x-entry-bodies", {})
+    parts.append(
+        _table(("kind", "body"), ((_inline(f"`{kind}`"), _type(body, "WebSocket")) for kind, body in bodies.items()))
+    )
     return "".join(parts)
 
 

@@ -15,6 +15,7 @@ from chatserver.frame_examples import EXAMPLES
 from chatserver.settings import Settings
 from policies.errors import ErrorCode
 from policies.refusals import REFUSALS
+from policies.vocabulary import EntryKind
 
 COMMANDS = asyncapi.models(protocol.ClientFrame)
 FRAMES = asyncapi.models(protocol.ServerFrame)
@@ -80,6 +81,18 @@ def test_every_model_is_a_schema(document: dict[str, Any]) -> None:
     }
     shared = {"Frame", "Command", "DisputeCommand", "Ruling"}
     assert names - shared <= set(document["components"]["schemas"])
+
+
+def test_every_kind_of_entry_says_what_its_body_holds(document: dict[str, Any]) -> None:
+    assert set(document["x-entry-bodies"]) == set(EntryKind)
+    schemas = document["components"]["schemas"]
+    for body in document["x-entry-bodies"].values():
+        assert "masked" in schemas[body["$ref"].rpartition("/")[2]]["properties"]
+
+
+def test_no_two_models_share_the_name_of_a_schema(document: dict[str, Any]) -> None:
+    assert not [name for name in document["components"]["schemas"] if "__" in name]
+    assert "delivered" in document["components"]["schemas"]["Receipt"]["properties"], "the command, not a body's part"
 
 
 def test_every_operation_is_as_asyncapi_wants_it(document: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from policies.dispute.commands import AddEvidence
 from policies.entry import Author
+from policies.evidence import Added, Announcement, EvidenceId, MediaType
 from policies.vocabulary import CommandId, DisputeId, EvidenceKind
 from storage.client import MongoConfig, open_database
 from tests.chatserver.disputes.desks import Shop
@@ -56,7 +57,10 @@ async def add_evidence(site: Site, case: Case, author: Author, evidence: str) ->
     """A piece of evidence as an upload ends; the servers of these tests have no object store."""
     database = open_database(MongoConfig(site.mongo_url, site.database))
     shop = Shop(database)
-    await shop.run(DisputeId(case.id), AddEvidence(author, CommandId(evidence), evidence, EvidenceKind.PHOTO))
+    said = Announcement("parcel.jpg", "image/jpeg", 1, "0" * 64, EvidenceKind.PHOTO, "", None, "")
+    added = Added(EvidenceId(evidence), author.id, author.role, said, MediaType.JPEG, thumbnail=True)
+    command = AddEvidence(author, CommandId(evidence), evidence, EvidenceKind.PHOTO, added.body())
+    await shop.run(DisputeId(case.id), command)
     await shop.close()
     await database.close()
 

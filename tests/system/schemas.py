@@ -33,6 +33,10 @@ class FrameSchemas:
             for key, message in described["components"]["messages"].items()
             if key.startswith("frame.")
         }
+        self._bodies = {
+            kind: Draft202012Validator({**body, "components": {"schemas": schemas}})
+            for kind, body in described["x-entry-bodies"].items()
+        }
         self._good: set[str] = set()
 
     @property
@@ -52,8 +56,21 @@ class FrameSchemas:
             validator = self._validators.get(frame.get("type", ""))
             assert validator is not None, f"no such type of frame: {text}"
             problems = [f"{error.json_path}: {error.message}" for error in validator.iter_errors(frame)]
+            problems += [problem for entry in _entries(frame) for problem in self._of_body(entry)]
             assert not problems, f"{problems} in {text}"
             # The same entry goes to many: it is looked at once.
             if len(self._good) < _REMEMBERED:
                 self._good.add(text)
         return frame
+
+    def _of_body(self, entry: dict[str, Any]) -> list[str]:
+        """What is wrong with the body of an entry, which is empty where it is withheld or erased."""
+        if not entry["body"] and (entry.get("withheld") or entry.get("erased")):
+            return []
+        errors = self._bodies[entry["kind"]].iter_errors(entry["body"])
+        return [f"body of {entry['kind']}: {error.json_path}: {error.message}" for error in errors]
+
+
+def _entries(frame: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entries that a frame brings."""
+    return [*frame.get("entries", ()), *([frame["entry"]] if "entry" in frame else ())]
