@@ -265,9 +265,9 @@ class ChatClient:
         that staff have released or withheld after the fact (``Changed``), and the connection itself (``Online``,
         ``Offline``, ``Ended``).
 
-        One reader at a time. At most 256 events wait for it, the oldest are dropped: they are of the moment. (That staff
-        have hidden an entry comes with ``room.entries()`` as well: ``message.redacted``.) The iteration ends after
-        ``Ended``.
+        One reader at a time. At most 256 events wait for it, the oldest are dropped: they are of the moment. (That
+        staff have hidden an entry comes with ``room.entries()`` as well: ``message.redacted``.) The iteration ends
+        after ``Ended``.
         """
         return self._events
 
