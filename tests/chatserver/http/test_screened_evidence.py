@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from chatserver.disputes.snapshots import check_snapshot
 from policies.dispute.commands import ReleaseMessage
 from policies.entry import Author, Entry
 from policies.flag import Mark
@@ -114,6 +115,10 @@ async def test_evidence_that_staff_release_is_given_out_with_all_that_was_said_o
     await desk.run(dispute, ReleaseMessage(AGENT, CommandId("r"), entry.seq, "It is their shop here."))
     seen = await read(dispute_room.buyer, evidence)
     assert (seen["caption"], seen["filename"]) == (OUTSIDE, "code.png")
+    # Wrongly withheld, it had not answered the dispute; now it has.
+    assert (await desk.state(dispute)).attended_at is not None
+    services = dispute_room.backstage.services
+    assert await check_snapshot(dispute, services.log, services.disputes) is None
 
 
 @pytest.mark.parametrize("payload", ["SMSTO:015112345678:hi", "wxp://f2f0abc", "https://t.me/annshop"])
