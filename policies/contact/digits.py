@@ -178,6 +178,8 @@ class NumberWords:
         if (value := self._digits.get(token)) is not None:
             return value, (Kind.HAN if ord(token[0]) > 0x2E80 else Kind.WORD), 1
         if token.isalpha():
+            if within and len(token) > 1 and token == token[0] * len(token) and token[0] in "osl":
+                return token.translate(_AS_DIGITS), Kind.NUMERAL | Kind.LETTER, 0
             return self._glue(token) if token[:2] in self._sizes or token[0] in self._sizes else None
         if _LETTERED.fullmatch(token) and any(char.isdigit() for char in token):
             letters = sum(not char.isdigit() for char in token)

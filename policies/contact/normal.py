@@ -28,6 +28,18 @@ _SPECIAL.update(
     )
 )
 """Small capitals and letters of phonetic alphabets."""
+_SPECIAL.update(
+    zip(
+        "ꓮꓐꓚꓓꓰꓝꓖꓧꓲꓙꓗꓡꓟꓠꓳꓑꓣꓢꓔꓴꓦꓪꓫꓬꓜᎪᏴᏟᎠᎬᏀᎻᏆᎫᏦᏞᎷᏢᎡᏚᎢᏙᏔᎩᏃᗩᗷᑕᗪᖴᕼᒍᒪᗰᑎᑭᑫᖇᔕᑌᐯᗯ᙭ᘔ",
+        "abcdefghijklmnoprstuvwxyzabcdeghijklmprstvwyzabcdfhjlmnpqrsuvwxz",
+        strict=True,
+    )
+)
+"""Letters of Lisu, Cherokee and Canadian syllabics that are drawn like Latin capitals, and mostly used for them."""
+_LATIN_NAME: Final = re.compile(
+    r"LATIN (?:SMALL|CAPITAL) LETTER (?:TURNED |REVERSED |SCRIPT )?([A-Z])(?: WITH [A-Z -]+)?"
+)
+"""The Unicode name of a letter with a stroke, a hook or the like, which does not decompose."""
 
 _LOOKALIKES: Final = str.maketrans(
     "авсԁеһіјкӏмнорԛѕтиуѵԝхзьгпќαβγεηικνορτυχωցօոսհզյѡ",
@@ -36,11 +48,17 @@ _LOOKALIKES: Final = str.maketrans(
 """Letters of other alphabets that are drawn like Latin ones (a choice from the confusables of Unicode TR 39)."""
 
 
-_DRAWN_LIKE: Final = str.maketrans("гядлφσλθπδωσξψцшщжфю", "rranoeaondwseyuwwxoo")
+_DRAWN_LIKE: Final = str.maketrans("гядлφσλθπδωσξψцшщжфює", "rranoeaondwseyuwwxooe")
 """Letters that only stand for Latin ones in a word that is otherwise Latin."""
+_COINS: Final = str.maketrans("₳฿₵₣₲₭₥₦₱₴₮₩", "abcfgkmnpstw")
+_COIN: Final = re.compile(r"[₳฿₵₣₲₭₥₦₱₴₮₩]")
+_COINED: Final = re.compile(r"(?:[^\W\d_]|[₳฿₵₣₲₭₥₦₱₴₮₩]){4,}")
+"""Signs of currencies that are drawn like letters, and words that may be made of them."""
 _CYRILLIC: Final = re.compile(r"[бгджзийлпфцчшщъыьэюяєї]")
 """Cyrillic letters that are drawn like no Latin one."""
-_MAYBE_CYRILLIC: Final = re.compile(r"[а-яєіїґўabcehikmnoptuyxgr]+")
+_MAYBE_CYRILLIC: Final = re.compile(r"[а-яёєіїґўabcehikmnoptuyxgr\d]+")
+_PRICY: Final = 2
+"""Different characters of a word of such signs alone that tells how dear something is."""
 _SHORT: Final = 4
 """Letters of a word of which one tells the alphabet."""
 _AS_CYRILLIC: Final = str.maketrans("abcehikmnoptuyxgr", "авсенікмпортиухгг")
@@ -60,6 +78,8 @@ def _fold(char: str) -> str:
     digit = unicodedata.digit(char, None)
     if digit is not None:
         return str(digit)
+    if not char.isascii() and (named := _LATIN_NAME.fullmatch(unicodedata.name(char, ""))):
+        return named[1].lower()
     folded: list[str] = []
     for part in unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", char).casefold()):
         category = unicodedata.category(part)
@@ -126,7 +146,7 @@ def normalise(original: str) -> Normal:
     text = "".join(pieces)
     if len(text) == len(pieces) and "" not in pieces:
         plain = _unmask(text)
-        styled = plain is not text or _STYLED.search(original) is not None
+        styled = plain != text or _STYLED.search(original) is not None
         return Normal(original, plain, None, styled, _OTHER.search(text) is not None)
     starts = [offset for offset, piece in enumerate(pieces) for _ in piece]
     hidden = any(
@@ -134,7 +154,7 @@ def normalise(original: str) -> Normal:
         for offset, piece in enumerate(pieces)
     )
     plain = _unmask(text)
-    hidden = hidden or plain is not text or _STYLED.search(original) is not None
+    hidden = hidden or plain != text or _STYLED.search(original) is not None
     return Normal(original, plain, starts, hidden, _OTHER.search(text) is not None)
 
 
@@ -156,23 +176,30 @@ _MIXED: Final = re.compile(
 
 def _unmask(text: str) -> str:
     """Fold look-alikes in the words, and in the pieces of addresses, that mix alphabets: nobody writes such words."""
+    if _COIN.search(text):
+        text = _COINED.sub(_without_coins, text)
     if not _OTHER.search(text) or not _LATIN.search(text):
         return text
 
     def unmasked(match: re.Match[str]) -> str:
         word = match.group()
         own = len(_CYRILLIC.findall(word))
-        if own > 1 or (own and (len(word) < _SHORT or _reads_cyrillic(word))):
+        if own and (len(word) < _SHORT or _reads_cyrillic(word, own)):
             return word.translate(_AS_CYRILLIC)
         return word.translate(_LOOKALIKES).translate(_DRAWN_LIKE)
 
-    plain = _MIXED.sub(unmasked, text)
-    return text if plain == text else plain
+    return _MIXED.sub(unmasked, text)
 
 
-def _reads_cyrillic(word: str) -> bool:
-    """Whether a word of mixed alphabets may be a Cyrillic one: most of it is, and the rest is drawn like it."""
-    return _MAYBE_CYRILLIC.fullmatch(word) is not None and len(_LATIN.findall(word)) * 2 <= len(word)
+def _without_coins(match: re.Match[str]) -> str:
+    word = match.group()
+    return word.translate(_COINS) if len(_COIN.findall(word)) > 1 and len(set(word)) > _PRICY else word
+
+
+def _reads_cyrillic(word: str, own: int) -> bool:
+    """Whether a word of mixed alphabets may be a Cyrillic one: some letters are only Cyrillic, or most of them are, and
+    the rest is drawn like it."""
+    return _MAYBE_CYRILLIC.fullmatch(word) is not None and (own > 1 or len(_LATIN.findall(word)) * 2 <= len(word))
 
 
 def lookalike(word: str) -> str:
