@@ -178,6 +178,7 @@ class Hub:
             publish=self.publish,
             dispute=self.disputes.change,
             spawn=self.spawn,
+            time=self._loop.time,
         )
         self._writers = Writers(desk, self._loop.time)
         self._relay = Relay(settings.forward_timeout_s, self._mailbag, self._writers.submit, parts.metrics)
@@ -383,7 +384,7 @@ class Hub:
             now = self._loop.time()
             for author in submitted_by(message):
                 self.message_rates.taken_elsewhere(author, now)
-            self._relay.on_message(message)
+            self._relay.on_message(message, now)
         else:
             self._on_partition(message)
 

@@ -3,7 +3,8 @@
 Two processes that append to one room race for every seq, and each lost race costs a round trip. So the processes
 agree on one preferred writer for each partition of the rooms, and the others pass their messages to it. This is an
 optimisation and no more: order and uniqueness come from the log. Whoever gets no answer in time writes itself, under
-the same command id, and the log tells which of the two came first.
+the same command id, and the log tells which of the two came first. A writer that is so far behind lets go of what has
+waited for so long: it would only write it a second time.
 
 The answer to a passed message is the published entry itself, which every process that serves the room gets anyway;
 only refusals and duplicates are answered directly.
@@ -97,11 +98,11 @@ class Relay:
             return True
         return False
 
-    def on_message(self, message: dict[str, Any]) -> None:
+    def on_message(self, message: dict[str, Any], now: float) -> None:
         """Take what another process sent to this one."""
         origin: str = message["from"]
         for fields in message.get("submit", ()):
-            self._write_for(origin, fields)
+            self._write_for(origin, fields, now + self._timeout_s)
         for room, author_id, command_id, answer in message.get("answer", ()):
             waiting = self._pending.pop((room, author_id, command_id), None)
             for submission in waiting or ():
@@ -119,7 +120,7 @@ class Relay:
         """The bus is down: nobody will answer."""
         self.expire(float("inf"))
 
-    def _write_for(self, origin: str, fields: list[Any]) -> None:
+    def _write_for(self, origin: str, fields: list[Any], given_up_at: float) -> None:
         room, author_id, command_id, name, role, text, reply_to, *more = fields
 
         def answer(outcome: Written | ChatError) -> None:
@@ -138,6 +139,7 @@ class Relay:
                 done=answer,
                 evidence=tuple(more[0]) if more else (),
                 screening=decode_screening(more[1]) if len(more) > 1 else None,
+                given_up_at=given_up_at,
             )
         )
 

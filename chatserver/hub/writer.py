@@ -6,6 +6,7 @@ they are decided and appended together as one burst.
 
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -61,6 +62,7 @@ class Submission:
 
     ``token_role`` is the staff role of the author's token; what the author is in the room is decided on the room's
     current facts, at the place in the log where the message lands. ``screening`` is what was found in the text.
+    ``given_up_at`` (of ``Desk.time``): by then the process that passed it to this one has begun to write it itself.
     """
 
     room: RoomId
@@ -73,6 +75,7 @@ class Submission:
     done: Done
     evidence: tuple[str, ...] = ()
     screening: Screening | None = None
+    given_up_at: float = math.inf
     attempts: int = field(default=0)
 
 
@@ -80,7 +83,8 @@ class Submission:
 class Desk:
     """What every room's writer on a process uses.
 
-    ``dispute`` carries out a message that may change the state of the room's dispute.
+    ``dispute`` carries out a message that may change the state of the room's dispute. ``time`` is a monotonic clock, in
+    seconds.
     """
 
     log: RoomLog
@@ -91,6 +95,7 @@ class Desk:
     publish: Callable[[Sequence[Entry]], list[Publication]]
     dispute: Callable[[RoomFacts, SendMessage, Screening | None], Awaitable[Written | None]]
     spawn: Callable[[Coroutine[Any, Any, None]], object]
+    time: Callable[[], float]
 
 
 _Taken = tuple[Submission | None, Draft]
@@ -167,8 +172,11 @@ class RoomWriter:
 
     def _decide(self, head: Head, facts: RoomFacts, most: int) -> list[_Taken]:
         taken: list[_Taken] = []
+        now = self._desk.time()
         while self._waiting and len(taken) < most and self._author_to_dispute(facts) is None:
             submission = self._waiting.popleft()
+            if submission.given_up_at <= now:
+                continue  # to write it twice only makes a process that is behind fall further behind
             try:
                 taken.append((submission, self._draft(submission, Seq(head.seq + len(taken)), facts)))
                 if submission.screening is not None:
@@ -255,7 +263,8 @@ class RoomWriter:
                     submission.done(first_written(publication, submission))
         if outcome.failure is not None:
             self._recover(outcome.failure, taken[outcome.appended :])
-        self._next()
+        if not self._busy:
+            self._next()
 
     def _recover(self, failure: AppendLost | Unavailable, left: list[_Taken]) -> None:
         """After a failed append nothing is known of the head; what was not written is decided again. A reminder is made
@@ -267,7 +276,12 @@ class RoomWriter:
                 submission.done(failure)
             return
         if isinstance(failure, CommandTaken) and left[0][0] is not None:
-            self._desk.spawn(self._answer_taken(*rest.pop(0)))
+            self._busy = True
+            self._desk.spawn(self._answer_taken(rest))
+        else:
+            self._decide_again(rest)
+
+    def _decide_again(self, rest: Sequence[tuple[Submission, Draft]]) -> None:
         for submission, _ in reversed(rest):
             submission.attempts += 1
             if submission.attempts > ATTEMPTS_MAX:
@@ -275,21 +289,28 @@ class RoomWriter:
             else:
                 self._waiting.appendleft(submission)
 
-    async def _answer_taken(self, submission: Submission, draft: Draft) -> None:
-        """The command id is in use: by this very command, or by another one."""
-        answer: Written | ChatError
+    async def _answer_taken(self, rest: Sequence[tuple[Submission, Draft]]) -> None:
+        """The first one's command id is in use: by this very command, or by another one. The others' may be, too, as
+        when a process that had passed them to this one did not get its answers in time, so they are looked up at once.
+        """
+        left: list[tuple[Submission, Draft]] = []
         try:
-            entry = await self._desk.log.find(self._room, submission.author_id, submission.command_id)
+            found = await self._desk.log.find_all(self._room, [(one.author_id, one.command_id) for one, _ in rest])
+            for number, (submission, draft) in enumerate(rest):
+                entry = found.get((submission.author_id, submission.command_id))
+                if entry is not None:
+                    submission.done(_taken(entry, draft))
+                elif number == 0:
+                    submission.done(Unavailable("the first answer cannot be read yet", retry_after_ms=200))
+                else:
+                    left.append((submission, draft))
         except ChatError as error:
-            answer = error
-        else:
-            if entry is None:
-                answer = Unavailable("the first answer cannot be read yet", retry_after_ms=200)
-            elif same_content(entry, draft):
-                answer = written(entry)
-            else:
-                answer = Conflict("this command id was used for something else", details={"seq": entry.seq})
-        submission.done(answer)
+            rest[0][0].done(error)
+            left += rest[1:]
+        finally:
+            self._busy = False
+        self._decide_again(left)
+        self._next()
 
     async def _answer_refused(self, submission: Submission, refusal: ChatError) -> None:
         answer: Written | ChatError = refusal
@@ -298,6 +319,13 @@ class RoomWriter:
             if found is not None and found.written == message_body(submission):
                 answer = written(found)
         submission.done(answer)
+
+
+def _taken(entry: Entry, draft: Draft) -> Written | ChatError:
+    """The answer to a command whose id is that of an entry."""
+    if same_content(entry, draft):
+        return written(entry)
+    return Conflict("this command id was used for something else", details={"seq": entry.seq})
 
 
 def message_body(submission: Submission) -> dict[str, Any]:

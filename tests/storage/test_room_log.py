@@ -117,6 +117,14 @@ async def test_find_names_room_author_and_command(log: RoomLog) -> None:
     assert await log.find(ROOM, BUYER.id, CommandId("1")) == entry
     assert await log.find(ROOM, SELLER.id, CommandId("1")) is None
     assert await log.find(RoomId("order-2"), BUYER.id, CommandId("1")) is None
+    asked = [
+        (BUYER.id, CommandId("1")),
+        (SELLER.id, CommandId("1")),
+        (BUYER.id, CommandId("1")),
+        (BUYER.id, CommandId("9")),
+    ]
+    assert await log.find_all(ROOM, asked) == {(BUYER.id, CommandId("1")): entry}
+    assert await log.find_all(RoomId("order-2"), asked) == {}
 
 
 async def test_a_scan_gives_everything_once(log: RoomLog) -> None:

@@ -92,7 +92,7 @@ def test_messages_of_one_turn_travel_together(ours: Process, writer: Process) ->
     for number in range(3):
         ours.relay.forward("writer", submission([], command_id=f"c{number}"), 0.0)
     ((_, message),) = ours.end_turn()
-    writer.relay.on_message(message)
+    writer.relay.on_message(message, 20.0)
     assert [one.command_id for one in writer.written_here] == ["c0", "c1", "c2"]
 
 
@@ -100,22 +100,23 @@ def test_a_message_arrives_as_it_was_sent(ours: Process, writer: Process) -> Non
     sent = submission([], "reply")
     sent.token_role = Role.AGENT
     ours.relay.forward("writer", sent, 0.0)
-    writer.relay.on_message(ours.end_turn()[0][1])
+    writer.relay.on_message(ours.end_turn()[0][1], 20.0)
     (got,) = writer.written_here
     assert (got.room, got.author_id, got.author_name, got.token_role) == (ROOM, "bea", "Bea", Role.AGENT)
     assert (got.command_id, got.text, got.reply_to) == ("c1", "reply", 3)
+    assert got.given_up_at == 21.0, "by then its process writes it itself"
 
 
 def test_success_is_not_answered_but_a_duplicate_is(ours: Process, writer: Process) -> None:
     answers: list[Written | ChatError] = []
     ours.relay.forward("writer", submission(answers), 0.0)
-    writer.relay.on_message(ours.end_turn()[0][1])
+    writer.relay.on_message(ours.end_turn()[0][1], 20.0)
     writer.written_here[0].done(Written(1, "id", "at", duplicate=False))
     assert writer.end_turn() == []
     writer.written_here[0].done(Written(1, "id", "at", duplicate=True))
     ((channel, message),) = writer.end_turn()
     assert channel == hub_channel("ours")
-    ours.relay.on_message(message)
+    ours.relay.on_message(message, 20.0)
     assert answers == [Written(1, "id", "at", duplicate=True)]
 
 
@@ -127,9 +128,9 @@ def test_success_is_not_answered_but_a_duplicate_is(ours: Process, writer: Proce
 def test_a_refusal_comes_back_as_it_was(ours: Process, writer: Process, refusal: ChatError) -> None:
     answers: list[Written | ChatError] = []
     ours.relay.forward("writer", submission(answers), 0.0)
-    writer.relay.on_message(ours.end_turn()[0][1])
+    writer.relay.on_message(ours.end_turn()[0][1], 20.0)
     writer.written_here[0].done(refusal)
-    ours.relay.on_message(writer.end_turn()[0][1])
+    ours.relay.on_message(writer.end_turn()[0][1], 20.0)
     (answer,) = answers
     assert isinstance(answer, type(refusal))
     assert (answer.message, answer.details, answer.retry_after_ms) == (
@@ -193,7 +194,7 @@ def test_what_a_server_of_a_later_version_refuses_is_temporary(ours: Process) ->
     answers: list[Written | ChatError] = []
     ours.relay.forward("writer", submission(answers), 0.0)
     answer: dict[str, Any] = {"code": "teapot", "message": "?", "details": {}, "retry_after_ms": None}
-    ours.relay.on_message({"from": "writer", "answer": [[ROOM, "bea", "c1", answer]]})
+    ours.relay.on_message({"from": "writer", "answer": [[ROOM, "bea", "c1", answer]]}, 20.0)
     assert isinstance(answers[0], ChatError)
     assert answers[0].temporary
 
@@ -214,7 +215,7 @@ def test_what_was_found_in_a_message_goes_with_it(ours: Process, writer: Process
     found.screening, found.evidence = FOUND, evidence
     ours.relay.forward("writer", found, 0.0)
     [(_, message)] = ours.end_turn()
-    writer.relay.on_message(message)
+    writer.relay.on_message(message, 20.0)
     [passed] = writer.written_here
     assert (passed.screening, passed.evidence) == (FOUND, evidence)
     ours.relay.on_published(published(more={"evidence": list(evidence)} if evidence else {}))
@@ -227,8 +228,8 @@ def test_the_author_of_a_duplicate_is_told_what_became_of_it_again(ours: Process
     answers: list[Written | ChatError] = []
     ours.relay.forward("writer", submission(answers), 0.0)
     [(_, message)] = ours.end_turn()
-    writer.relay.on_message(message)
+    writer.relay.on_message(message, 20.0)
     writer.written_here[0].done(Written(3, "id", "2026-01-31T09:30:00.000Z", True, ("warned", "Please stay here.")))
     [(_, answer)] = writer.end_turn()
-    ours.relay.on_message(answer)
+    ours.relay.on_message(answer, 20.0)
     assert answers == [Written(3, "id", "2026-01-31T09:30:00.000Z", True, ("warned", "Please stay here."))]

@@ -1,6 +1,7 @@
 """Writing to one room, on the real log: order, races, retries, refusals and bursts."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from policies.dispute.state import Dispute
 from policies.entry import Author, Entry
 from policies.errors import BadRequest, ChatError, Conflict, Forbidden, NotFound, RoomClosed, TooLarge, Unavailable
 from policies.flag import Cause, CauseKind, Flag, Mark
+from policies.instant import rfc3339
 from policies.order import OrderFacts, Seller
 from policies.room import SYSTEM, Party, RoomFacts
 from policies.screening import Screening, for_author
@@ -45,6 +47,7 @@ from storage.claims import Claims
 from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
 from storage.disputes import Disputes
+from storage.errors import AppendLost
 from storage.orders import Orders
 from storage.outbox import Outbox
 from storage.room_log import RoomLog
@@ -79,7 +82,9 @@ class Process:
     published: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.commit = GroupCommit(self.database)
+        self.lost: list[AppendLost] = []
+        self.now = 0.0
+        self.commit = GroupCommit(self.database, observer=self)
         self.log = RoomLog(self.database, self.commit)
         rooms = Rooms(self.database)
         salts = (number.to_bytes(16, "big") for number in count(1))
@@ -95,6 +100,7 @@ class Process:
             publish=self._publish,
             dispute=self._change_dispute,
             spawn=self._spawn,
+            time=lambda: self.now,
         )
         self.transactions = 0
         disputes = Disputes(self.database, self.log)
@@ -132,6 +138,13 @@ class Process:
         self.enter(opened.dispute.room)
         return opened.dispute
 
+    def committed(self, entries: int, seconds: float) -> None: ...
+
+    def conflicted(self, failure: AppendLost) -> None:
+        self.lost.append(failure)
+
+    def failed(self, failure: Unavailable) -> None: ...
+
     def enter(self, room: RoomId) -> None:
         self.writer_room = room
         self.writer = RoomWriter(room, self.desk)
@@ -155,6 +168,7 @@ class Process:
         role: Role | None = None,
         reply_to: int | None = None,
         screening: Screening | None = None,
+        given_up_at: float = math.inf,
     ) -> "asyncio.Future[Written | ChatError]":
         answer: asyncio.Future[Written | ChatError] = asyncio.get_running_loop().create_future()
         self.writer.submit(
@@ -168,6 +182,7 @@ class Process:
                 reply_to=None if reply_to is None else Seq(reply_to),
                 done=answer.set_result,
                 screening=screening,
+                given_up_at=given_up_at,
             )
         )
         return answer
@@ -242,6 +257,38 @@ async def test_a_retry_in_the_same_burst_is_a_retry(process: Process) -> None:
     answers = await asyncio.gather(*(process.send("same", command_id="c") for _ in range(10)))
     assert sorted(answer.duplicate for answer in answers if isinstance(answer, Written)) == [False] + [True] * 9
     assert len(await entries(process)) == 1
+
+
+async def test_a_burst_that_another_process_has_written_costs_one_lost_append(process: Process, other: Process) -> None:
+    """One that had passed them here and got no answer in time. With a loss for each, who is behind stays behind."""
+    await process.send("a head to build upon")
+    theirs = [await other.send(str(number), command_id=f"c{number}") for number in range(40)]
+    process.writer.learn_head(41)
+    process.lost.clear()
+    asked = [process.send(str(number), command_id=f"c{number}") for number in range(40)]
+    new = process.send("new")
+    changed = process.send("another text", command_id="c7")
+    answers = await asyncio.gather(*asked)
+    assert answers == [one._replace(duplicate=True) for one in theirs if isinstance(one, Written)]
+    assert isinstance(await changed, Conflict)
+    assert (await new, len(process.lost)) == (Written(42, *_place(process, 42), duplicate=False), 1)
+    assert len(await entries(process)) == 42
+
+
+def _place(process: Process, seq: int) -> tuple[str, str]:
+    (entry,) = [each for each in process.published if each.seq == seq]
+    return entry.id, rfc3339(entry.at)
+
+
+async def test_what_another_process_writes_itself_by_now_is_let_go(process: Process) -> None:
+    given_up = [process.send(f"late {number}", given_up_at=1.0) for number in range(10)]
+    wanted = process.send("in time", given_up_at=1.5)
+    own = process.send("our own")
+    process.now = 1.0
+    assert [answer.seq for answer in await asyncio.gather(wanted, own) if isinstance(answer, Written)] == [1, 2]
+    assert not any(answer.done() for answer in given_up)
+    assert [entry.body["text"] for entry in await entries(process)] == ["in time", "our own"]
+    assert process.writer.idle
 
 
 async def test_the_same_id_with_other_content_conflicts(process: Process) -> None:
