@@ -66,9 +66,15 @@ def any_move(dice: Random) -> Move:
     return author, kind, _WILD[kind](dice)
 
 
+BANK_DECIDES: Final = 0.4
+"""How often the bank decides next, while it has to: otherwise a freeze would seldom end within a play."""
+_OF_THE_BANK: Final = (OrderEventType.CHARGEBACK_WON, OrderEventType.CHARGEBACK_LOST)
+
+
 def an_event(dice: Random, states: Sequence[Dispute], now: datetime) -> tuple[OrderEventType, datetime, Fields]:
     """Something the marketplace reports of an order with these disputes: its type, when it happened, and its data."""
-    kind = dice.choice(_EVENTS)
+    decided_soon = any(state.frozen for state in states) and dice.random() < BANK_DECIDES
+    kind = dice.choice(_OF_THE_BANK if decided_soon else _EVENTS)
     settled = [each for state in states for each in state.settlements]
     keys = [key for each in settled for key in (each.key, each.release_key)]
     keys.extend(state.hold.key for state in states if state.hold is not None)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -28,6 +28,7 @@ from policies.vocabulary import (
     CommandId,
     EntryKind,
     OrderEventType,
+    Resolution,
     Role,
     SettlementStatus,
     Stage,
@@ -35,7 +36,7 @@ from policies.vocabulary import (
     WebhookType,
 )
 from tests.policies.dispute.moves import MOVES, PEOPLE, a_likely_move, a_move_of, an_event, any_move, is_explained
-from tests.policies.dispute.story import AGENT, BUYER, FACTS, MS, PAID, Story, policy
+from tests.policies.dispute.story import AGENT, BUYER, FACTS, MS, PAID, SELLER, Story, policy
 
 K = EntryKind
 SYSTEM_ONLY = frozenset({Role.SYSTEM})
@@ -133,9 +134,17 @@ class DisputeMachine(RuleBasedStateMachine):
         retries=st.integers(0, 2),
         reminders=st.booleans(),
         chapters=st.integers(0, 5),
+        turn=st.sampled_from(["none", "promised", "marked", "frozen", "frozen with a promise", "withdrawn"]),
     )
     def opens(
-        self, settle: str, second: dict[str, int], escalate_from: str, retries: int, reminders: bool, chapters: int
+        self,
+        settle: str,
+        second: dict[str, int],
+        escalate_from: str,
+        retries: int,
+        reminders: bool,
+        chapters: int,
+        turn: str,
     ) -> None:
         terms: dict[str, Any] = {
             "settle": settle,
@@ -149,6 +158,8 @@ class DisputeMachine(RuleBasedStateMachine):
         self.story = Story(self.policy, replayed=0)
         self.look_at(None, self.story.state, self.story.entries[0])
         self.skip(chapters)
+        if self.story.state.active:
+            self.take(turn)
 
     def skip(self, chapters: int) -> None:
         """Begin further on, so that the later chapters are played too."""
@@ -165,6 +176,21 @@ class DisputeMachine(RuleBasedStateMachine):
             written = len(story.entries)
             step()
             self.look(before, story.entries[written:])
+
+    def take(self, turn: str) -> None:
+        """Begin with what seldom happens by chance, so that what follows from it is played too."""
+        if turn in ("promised", "marked", "frozen with a promise"):
+            self.play(SELLER, ask.MakeProposal, {"resolution": Resolution.DELIVERY_FIX})
+            offer = self.story.state.offer_of(Role.SELLER)
+            assert offer is not None
+            self.play(BUYER, ask.AcceptProposal, {"proposal": offer.seq})
+            assert self.story.state.fulfillment is not None
+        if turn == "marked":
+            self.play(SELLER, ask.MarkFulfilled, {})
+        if turn.startswith("frozen"):
+            self.report(OrderEventType.CHARGEBACK_OPENED, self.story.now, {})
+        if turn == "withdrawn":
+            self.play(BUYER, ask.Close, {"reason": "It was found."})
 
     # Moves
 
@@ -184,8 +210,10 @@ class DisputeMachine(RuleBasedStateMachine):
 
     @rule(dice=DICE)
     def the_marketplace_reports(self, dice: Random) -> None:
+        self.report(*an_event(dice, [each.state for each in (*self.past, self.story)], self.story.now))
+
+    def report(self, kind: OrderEventType, at: datetime, fields: dict[str, Any]) -> None:
         stories = [*self.past, self.story]
-        kind, at, fields = an_event(dice, [each.state for each in stories], self.story.now)
         self.events += 1
         event = OrderEvent(f"event-{self.events}", kind, at, fields)
         before, key = self.order, fields.get("key")
