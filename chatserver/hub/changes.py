@@ -6,6 +6,7 @@ and shows it to its members, so that a client need not ask.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -21,6 +22,8 @@ from policies.verdicts import SHOWN
 from policies.vocabulary import RoomId, Seq, Visibility
 
 RETRY_PAUSE_S: Final = 1.0
+LATELY: Final = 1_000
+"""Rulings that are remembered for those who read a page meanwhile: more than are made in that time."""
 _KINDS: Final = frozenset(kind.value for kind in SHOWN)
 
 logger = logging.getLogger(__name__)
@@ -52,11 +55,16 @@ class Changes:
         self._live = live
         self._spawn = spawn
         self._pause_s = pause_s
+        self._turn = asyncio.Lock()
+        self._lately: deque[tuple[RoomId, Seq]] = deque(maxlen=LATELY)
+        self._moment = 0
 
     def delivered(self, live: LiveRoom, run: Iterable[Publication]) -> None:
         """The members of a room were given entries."""
         changed = [publication.body()["seq"] for publication in run if publication.kind in _KINDS]
         if changed:
+            self._lately.extend((live.id, seq) for seq in changed)
+            self._moment += len(changed)
             self._spawn(self._tell(live, tuple(dict.fromkeys(changed)), None))
 
     def joined(
@@ -74,22 +82,41 @@ class Changes:
         if changed:
             self._spawn(self._tell(live, tuple(dict.fromkeys(changed)), membership))
 
-    def caught_up(self, live: LiveRoom, membership: Membership, after: int, page: Iterable[Entry]) -> None:
-        """A member is being given a page of the past that follows what it has: the same."""
-        if changed := _outdated(after, page):
-            self._spawn(self._tell(live, changed, membership))
+    @property
+    def moment(self) -> int:
+        """For ``read``: what is shown from now on has changed since."""
+        return self._moment
+
+    def read(
+        self, live: LiveRoom, membership: Membership, after: int | None, page: Sequence[Entry], moment: int
+    ) -> None:
+        """A member is being given a page of the past: what it had before, or what has changed while the page was read,
+        and was shown before it, looks different now.
+
+        Args:
+            after: what the page follows, and the member has; None: it may have nothing from before.
+            moment: when reading began.
+        """
+        missed = self._moment - moment
+        seqs = {entry.seq for entry in page}
+        changed = _outdated(after or 0, page)
+        changed += (
+            [seq for room, seq in list(self._lately)[-missed:] if room == live.id and seq in seqs] if missed else []
+        )
+        if changed:
+            self._spawn(self._tell(live, tuple(dict.fromkeys(changed)), membership))
 
     async def _tell(self, live: LiveRoom, seqs: Sequence[Seq], only: Membership | None) -> None:
         for seq in seqs:
             while self._live.get(live.id) is live:
                 try:
-                    entry = await self._log.read(live.id, seq)
+                    async with self._turn:  # what was read first is shown first, so that the last thing shown is true
+                        if (entry := await self._log.read(live.id, seq)) is not None:
+                            _show(live, entry, only)
                 except ChatError as error:
                     logger.warning("a changed entry could not be read", extra={"room": live.id, "code": error.code})
                     await asyncio.sleep(self._pause_s)
                     continue
-                if entry is not None:
-                    _show(live, entry, only)
                 break
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
 
 from chatserver.hub.changes import Changes
 from chatserver.hub.live_room import LiveRoom, Membership
@@ -16,7 +17,7 @@ from policies.entry import Author, Draft, Entry
 from policies.errors import Unavailable
 from policies.room import Party, RoomFacts
 from policies.vocabulary import CommandId, EntryKind, OrderId, Role, RoomId, RoomKind, Seq, UserId, Visibility
-from storage.chain import genesis, link
+from storage.chain import genesis, head_of, link
 from tests.storage.making import NOW, salts
 
 ROOM = RoomId("order-1")
@@ -118,6 +119,34 @@ async def test_what_cannot_be_read_at_once_is_shown_later() -> None:
     assert log.failures == 0
 
 
+async def test_what_was_shown_last_is_how_it_is() -> None:
+    """Two rulings in a row: the answer of the first read comes after that of the second."""
+    message, released = entries()
+    [redacted] = link(
+        ROOM, head_of(released), [Draft(ADA, CommandId("x"), EntryKind.MESSAGE_REDACTED, {"seq": 1})], NOW, salts()
+    )
+
+    class Slow(Log):
+        """Each answer is of the moment of the question, and the first one takes its time."""
+
+        asked = 0
+
+        async def read(self, room: RoomId, seq: Seq) -> Entry | None:
+            found = self.entries[seq]
+            self.asked += 1
+            for _ in range(20 if self.asked == 1 else 1):
+                await asyncio.sleep(0)
+            return found
+
+    log = Slow(message)
+    room = Room(log)
+    room.changes.delivered(room.live, [Publication.of(released)])
+    await asyncio.sleep(0)
+    hidden = log.entries[Seq(1)] = replace(message, shown=Visibility.WITHHELD)
+    room.changes.delivered(room.live, [Publication.of(redacted)])
+    assert (await room.told())["bo"][-1] == frame(hidden, "bo", Role.BUYER)
+
+
 async def test_who_left_or_has_not_come_yet_is_not_told() -> None:
     message, released = entries()
     room = Room(Log(message))
@@ -150,17 +179,33 @@ async def test_who_catches_up_by_pages_of_history_is_shown_what_they_had() -> No
     message, released = entries()
     room = Room(Log(message))
     bo = room.memberships["bo"]
-    room.changes.caught_up(room.live, bo, 0, [message, released])
+    room.changes.read(room.live, bo, 0, [message, released], 0)
     assert await room.told() == {}
-    room.changes.caught_up(room.live, bo, 1, [released])
+    room.changes.read(room.live, bo, 1, [released], 0)
     assert await room.told() == {"bo": [frame(message, "bo", Role.BUYER)]}
 
 
 async def test_a_page_that_was_read_while_staff_ruled_is_put_right() -> None:
     message, released = entries()
     room = Room(Log(message))
-    room.changes.caught_up(room.live, room.memberships["bo"], 0, [replace(message, shown=None), released])
+    room.changes.read(room.live, room.memberships["bo"], 0, [replace(message, shown=None), released], 0)
     assert await room.told() == {"bo": [frame(message, "bo", Role.BUYER)]}
+
+
+@pytest.mark.parametrize("after", [None, 0])
+async def test_what_changes_while_a_page_is_read_is_shown_after_it(after: int | None) -> None:
+    """The page shows it as it was, and ``entry.changed`` came before the page."""
+    message, released = entries()
+    room = Room(Log(message))
+    room.changes.delivered(room.live, [Publication.of(released)])
+    moment = room.changes.moment
+    room.changes.read(room.live, room.memberships["bo"], after, [message], moment)
+    assert len((await room.told())["bo"]) == 1  # nothing since
+    room.changes.delivered(room.live, [Publication.of(released)])
+    room.changes.read(room.live, room.memberships["bo"], after, [replace(message, shown=None)], moment)
+    assert (await room.told())["bo"] == [frame(message, "bo", Role.BUYER)] * 3
+    room.changes.read(room.live, room.memberships["bo"], after, [released], moment)  # of others nothing
+    assert len((await room.told())["bo"]) == 3
 
 
 async def test_who_comes_in_the_moment_of_a_ruling_is_shown_it() -> None:
