@@ -37,7 +37,7 @@ _URL: Final = re.compile(
     r"(?P<host>(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,18})(?!\w))(?P<path>(?::\d{2,5})?[/?#][^\s<>\"'，。！？]*)?"
 )
 _TWITCH: Final = re.compile(
-    r"(?<![\w@.])(twitch|youtube|instagram|facebook|discord|t|wa|vk)\s(tv|com|gg|me)/([\w.-]{2,60})"
+    r"(?<![\w@.])(?:(?:twitch|youtube|instagram|facebook|discord|t|wa|vk)\s(?:tv|com|gg|me)|[\w-]{3,40}\scom)/[\w.-]{2,60}"
 )
 _WWW: Final = re.compile(r"\bwww[\s,]+[\w-]{2,40}[\s,]+(?:com|net|org|ru|de|info|shop)\b")
 _RUN_INTO: Final = re.compile(

@@ -166,7 +166,7 @@ class Detector:
             found += self._glued(pieces, text, whole, order)
         if short and earlier.cut_name(text):
             found.append((*whole, Category.INVITE, 0.62, "invite.split"))
-        if name and self._follows_channel(earlier, name, alone=name == text):
+        if name and name.strip("#") not in order.order_ids and self._follows_channel(earlier, name, alone=name == text):
             distinct = any(not char.isalpha() for char in name.strip("@"))
             found.append((*whole, Category.HANDLE, 0.62 if distinct else 0.55, "handle.split"))
         return found
@@ -249,7 +249,7 @@ class Detector:
 
 _NO_ORDER: Final = OrderContext()
 _ALLOWED: Final = Verdict(Action.ALLOW, 0.0, (), "", "")
-_NAME: Final = re.compile(r"@?[a-z0-9][\w.\-#]{2,31}")
+_NAME: Final = re.compile(r"@?[a-z0-9][\w.\-#]{2,31}|#\d{4}")
 
 
 def _name_in(text: str) -> str:

@@ -19,7 +19,7 @@ _BRIDGE: Final = re.compile(
 _HANDLE: Final = re.compile(r"(?:@|\$(?=[^\W\d]))?[^\W_][\w.\-:]{1,38}\w(?:\s?#\s?\d{3,5})?|@[\w.]{2,40}")
 _TAG: Final = re.compile(r"(?<![\w#@/])[^\W\d_][\w.]{1,31}\s?(?:#|hashtag|raute|almohadilla)\s?\d{4,5}(?!\d)")
 CODE: Final = re.compile(
-    r"(?<!\w)(?:v|vx|wx|q|qq|tg|dc|ig|fb|wa|wp|sc|дс|тг|вк)\s?[:=]\s?([a-z][\w.\-]{2,20}[\d_.][\w.\-]{0,20}\w|@[a-z][\w.]{3,30})"
+    r"(?<!\w)(?:(?:v|vx|wx|q|qq|tg|dc|ig|fb|wa|wp|sc|дс|тг|вк)\s?[:=]|(?:ig|tg|fb|dc|u)/)\s?([a-z][\w.\-]{2,20}[\d_.][\w.\-]{0,20}\w|@[a-z][\w.]{3,30})"
 )
 """A channel in one or two letters, a sign, a name: ``v:owl_77``."""
 _MENTION: Final = re.compile(r"(?<![\w@.])@(?=[\w.]*[a-z])[a-z0-9_][\w.]{2,30}(?![\w@])")

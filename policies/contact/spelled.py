@@ -40,14 +40,14 @@ _SPACED_ENDING: Final = (
 """What ends a host name even after a space: endings that are no words, or go on with a path."""
 _OPEN: Final = r"[(\[{<\"'*_~|]"
 _CLOSE: Final = r"[)\]}>\"'*_~|]"
-_BEGINNING: Final = r"(?=[\s(\[{<\"'*_~|@.,/hw艾圈닷쩜点點-])"
+_BEGINNING: Final = r"(?=[\s(\[{<\"'*_~|@.,·/hw艾圈닷쩜点點-])"
 """What every such sign begins with: most letters are passed over by this alone."""
 _SIGN: Final = re.compile(
     rf"{_BEGINNING}(?:\s*{_OPEN}\s?(?:(?P<at>{_AT_WORDS}|a|@)|(?P<dot>{_DOT_WORDS}|d|\.|,)|(?P<slash>slash|/))\s?{_CLOSE}\s*"
     r"|(?P<hat>-at-)|(?P<hdot>-dot-)"
     rf"|(?P<sat>\s+(?:{_AT_WORDS})\s+|\s*(?<=[^\x00-\x7f])(?:艾特|圈a)\s*|\s+@\s*|\s*@\s+|\s🅰t\s)"
     rf"|(?P<sdot>\s+(?:{_DOT_WORDS})\s+|\s*[닷쩜]\s*(?=com|net|kr|co|컴|넷)|\s*(?<=\w)点(?=[a-z])|\s*(?<=\w)點(?=[a-z])"
-    rf"|\s*\.\s+(?={_SPACED_ENDING})"
+    rf"|\s*\.\s+(?={_SPACED_ENDING})|\s?·\s?(?=(?:com|net|org|ru|de|gg|shop)\b)"
     rf"|\s+\.\s*(?={_SPACED_ENDING}|[\w .]{{1,20}}@)|,(?=(?:com|net|org|ru)\b))"
     rf"|(?P<sslash>\s+(?:slash|barra|forward slash|слэш|slesh)\s+|\s+/\s*|\s*/\s+)"
     rf"|(?P<scheme>\bh(?:tt|xx)ps?\s*:?\s*//?\s*/?\s*(?=\w))|(?P<www>\bw\s?w\s?w\s*(?:\.|dot|punto|ponto|punkt)\s*(?=\w)))"
@@ -55,14 +55,14 @@ _SIGN: Final = re.compile(
 _SPELLED: Final = re.compile(
     rf"'(?:at|dot)'|[(\[{{<\"*_~|-]\s?(?:{_AT_WORDS}|{_DOT_WORDS}|a|d|\.|@)\s?[)\]}}>\"*_~|-]|\b(?:{_DOT_WORDS})\b"
     r"|\s@\s?\w|\w@\s|hxxp|\.\s(?:com|net|org|ru|info|shop|me|gg|ly)\b"
-    r"|\s\.\s?(?:com|net|org|ru|info|shop|me|gg|ly|cc|top|vip|xyz)\b"
+    r"|\s\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly|cc|top|vip|xyz)\b|·\s?(?:com|net|org|ru|de|gg|shop)\b"
     rf"|[点點][a-z]|[닷쩜]\s?(?:com|net|kr|co|컴|넷)|[a-z]艾特|\b(?:{_AT_WORDS})\s+(?:{PROVIDERS})\b|,(?:com|net|ru|de|org|gg|io)\b"
     r"|:\s?/\s?/|w w w|\s/\s"
 )
 
 
-_SIGNS: Final = re.compile(r"[-'](?:at|dot)[-']|[@(\[{<\"*~|点點/_]|,(?:com|net|org|ru)\b")
-_SIGN_CHARS: Final = "-'@([{<\"*~|点點/_,"
+_SIGNS: Final = re.compile(r"[-'](?:at|dot)[-']|[@(\[{<\"*~|点點/_·]|,(?:com|net|org|ru)\b")
+_SIGN_CHARS: Final = "-'@([{<\"*~|点點/_,·"
 _SPACED_DOT: Final = re.compile(r"\.\s{0,2}(?:com|net|org|ru|info|shop|me|gg|ly|cc|top|vip|xyz)\b")
 
 
