@@ -84,6 +84,21 @@ async def test_a_reason_to_withdraw_is_masked(room: Room) -> None:
     assert (entry.body["reason"], entry.written["reason"]) == (MASKED, OUTSIDE)
 
 
+async def test_both_sides_are_reminded_of_several_pieces_once_in_ten_minutes(room: Room) -> None:
+    async def reminders() -> list[int]:
+        entries = await room.backstage.services.log.read_before(room.room, None, 100)
+        return [each.body["about"] for each in entries if "about" in each.body]
+
+    first = (await added(room, await room.sealed(room.buyer, caption=OUTSIDE))).seq
+    await room.sealed(room.buyer, caption=OUTSIDE)
+    assert await reminders() == [first]
+    other = (await added(room, await room.sealed(room.seller, caption=OUTSIDE))).seq
+    assert await reminders() == [first, other]
+    room.backstage.clock.advance(601)
+    later = (await added(room, await room.sealed(room.buyer, caption=OUTSIDE))).seq
+    assert await reminders() == [first, other, later]
+
+
 async def test_a_picture_with_a_code_that_leads_elsewhere_is_withheld(room: Room) -> None:
     evidence = await room.upload(room.seller, files.coded(ELSEWHERE), filename="code.png", content_type="image/png")
     answer = (await room.complete(room.seller, evidence)).json()
