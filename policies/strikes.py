@@ -4,6 +4,7 @@ Nothing is counted up and stored: the number comes from the flags on the user's 
 of them changes it, and time makes it smaller.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,8 +20,9 @@ from policies.screening import QUIET
 STRETCH: Final = timedelta(minutes=10)
 """Within this time a user's flags in one room are of one stretch, of which …"""
 ENOUGH: Final = 10
-"""… so many count: a flood must not flood staff and the marketplace as well. Of what is told to its author alone one
-does, of each kind."""
+"""… so many of each category count: a flood must not flood staff and the marketplace as well. Of what is told to its
+author alone, one does."""
+_GRAVITY: Final = {mark: place for place, mark in enumerate(Mark)}
 
 
 class StrikeWeights(Part):
@@ -77,20 +79,20 @@ def strike(at: datetime, flag: Flag) -> Strike | None:
 
 
 def counts(flag: Flag, before: Iterable[Flag]) -> bool:
-    """Whether a flag adds anything to others of its stretch.
+    """Whether a flag adds anything to others of its stretch: there are not enough of them yet that are as grave and of
+    the same category. So nothing hides behind very many of something milder.
 
     Args:
         before: those of the same user and room in the ``STRETCH`` before it that count.
     """
-    earlier = [_categories(each) for each in before]
-    found = _categories(flag)
-    if found and found <= QUIET:
-        return not found <= set().union(*earlier)
-    return sum(not each <= QUIET for each in earlier) < ENOUGH
+    earlier = Counter(
+        cause for each in before if _GRAVITY[each.mark] >= _GRAVITY[flag.mark] for cause in _categories(each)
+    )
+    return any(earlier[each] < (1 if each in QUIET else ENOUGH) for each in _categories(flag))
 
 
 def _categories(flag: Flag) -> set[str]:
-    return {cause.category for cause in flag.causes}
+    return {cause.category for cause in flag.causes} or {""}
 
 
 def score(strikes: Iterable[Strike], now: datetime, rules: StrikeRules) -> float:

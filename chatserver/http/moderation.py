@@ -205,8 +205,8 @@ def router(services: Services) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=FLAGS_PAGE)] = DEFAULT_PAGE,
     ) -> Response:
         """For staff, and keys with `disputes:read`. The oldest first; without `state`, those that wait for a word of
-        staff. Of one user in one room that is ten within ten minutes, and one flood, repeat or wall of text; the others
-        are `repeated`. What is in an agent's own cases is left out, so a page may hold less than `limit`."""
+        staff. Of one user in one room that is ten of a kind within ten minutes, and one flood, repeat or wall of text;
+        the others are `repeated`. What is in an agent's own cases is left out, so a page may hold less than `limit`."""
         reader = staff_reader(caller(request))
         query = FlagQuery(
             frozenset(state or (FlagState.OPEN,)),

@@ -12,7 +12,6 @@ from policies.entry import Entry
 from policies.flag import CauseKind, Flag, FlagState, Mark
 from policies.instant import rfc3339
 from policies.room import RoomFacts, dispute_of
-from policies.screening import QUIET
 from policies.strikes import ENOUGH, STRETCH, counts
 from policies.vocabulary import DisputeId, RoomId, WebhookType
 from storage.flags import Flags
@@ -20,8 +19,8 @@ from storage.outbox import OutboxEvent
 from storage.rooms import Rooms
 
 FLAGS_AT_ONCE: Final = 100
-_LOOKED_AT: Final = ENOUGH + len(QUIET)
-"""More of one stretch do not count."""
+_LOOKED_AT: Final = 50 * ENOUGH
+"""Flags of one stretch that count; there cannot be many more, of all categories."""
 
 
 class FlagTeller:

@@ -243,8 +243,8 @@ class ContactFlagged(_Data):
     which was shown with a reminder (`warned`), in part (`masked`) or not at all (`withheld`). ``categories``: what was
     found, the surest first; ``confidence`` in percent. ``strikes``: how much this user has lately done, by the
     operator's policy, and ``repeated`` that it is much. Never any of the text. What staff release before it was told is
-    not told; neither is what counts no more: of one user in one room ten within ten minutes do, and one flood, repeat
-    or wall of text.
+    not told; neither is what counts no more: of one user in one room ten of a kind within ten minutes do, and one
+    flood, repeat or wall of text.
     """
 
     room: str

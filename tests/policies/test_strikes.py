@@ -106,12 +106,9 @@ def test_rules_that_make_no_sum_are_refused(content: dict[str, object]) -> None:
         StrikeRules.model_validate(content)
 
 
-def found(*categories: str) -> Flag:
-    return Flag(
-        Mark.WARNED,
-        100,
-        tuple(Cause(CauseKind.CONDUCT, each, "text", 0, 0, 100, f"conduct.{each}") for each in categories),
-    )
+def found(*categories: str, mark: Mark = Mark.WARNED) -> Flag:
+    causes = (Cause(CauseKind.CONDUCT, each, "text", 0, 0, 100, f"conduct.{each}") for each in categories)
+    return Flag(mark, 100, tuple(causes))
 
 
 def test_of_a_flood_the_first_counts() -> None:
@@ -122,6 +119,7 @@ def test_of_a_flood_the_first_counts() -> None:
     assert counts(found("flooding", "repeating"), [flood])
     assert not counts(found("flooding", "repeating"), [flood, repeat])
     assert not counts(repeat, [found("repeating", "insult")])
+    assert counts(found("repeating", mark=Mark.WITHHELD), [repeat])
 
 
 def test_of_what_is_worse_enough_count() -> None:
@@ -129,5 +127,14 @@ def test_of_what_is_worse_enough_count() -> None:
     assert counts(insult, [insult] * (ENOUGH - 1))
     assert not counts(insult, [insult] * ENOUGH)
     assert counts(insult, [flood] * ENOUGH)
-    assert not counts(found("insult", "flooding"), [insult] * ENOUGH)
-    assert counts(found(), [found()] * ENOUGH)
+    assert not counts(found("insult", "flooding"), [*[insult] * ENOUGH, flood])
+    assert counts(found(), [found()] * (ENOUGH - 1))
+    assert not counts(found(), [found()] * ENOUGH)
+
+
+def test_nothing_hides_behind_very_many_of_something_milder() -> None:
+    mild = [found("insult")] * ENOUGH
+    assert counts(found("threat"), mild)
+    assert counts(found("insult", "threat"), mild)
+    assert counts(found("insult", mark=Mark.WITHHELD), mild)
+    assert not counts(found("insult"), [found("insult", mark=Mark.WITHHELD)] * ENOUGH)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,17 @@ async def test_of_very_many_withheld_messages_enough_are_told(shop: Shop, office
     [aside, *_] = (await office.flags.page(FlagQuery(states=frozenset({FlagState.REPEATED})), 100)).entries
     assert aside.seq == 11
     assert aside.hidden
+
+
+async def test_a_threat_after_very_many_numbers_is_told(shop: Shop, office: Office) -> None:
+    await shop.order()
+    for _ in range(20):
+        await written(shop, ORDER_ROOM, SELLER, Mark.WARNED, PHONE)
+        shop.clock.advance(1)
+    last = await written(shop, ORDER_ROOM, SELLER, Mark.WITHHELD, replace(INSULT, category="threat"))
+    told = await office.told()
+    assert len(told) == 11
+    assert told[-1]["data"]["seq"] == last.seq
 
 
 async def test_in_shadow_mode_staff_are_not_flooded_either(shop: Shop, office: Office) -> None:
