@@ -23,7 +23,7 @@ from policies.contact.rules import ContactRules
 from policies.contact.sentences import for_author, for_staff
 from policies.contact.views import View
 from policies.contact.vocabulary import Action, Category, Finding, OrderContext, Verdict
-from policies.contact.window import Earlier
+from policies.contact.window import Earlier, is_amount
 
 _DIGIT: Final = re.compile(r"\d")
 _DIGITS: Final = "0123456789"
@@ -181,6 +181,8 @@ class Detector:
 
     def _joined_number(self, earlier: Earlier, text: str, whole: tuple[int, int]) -> list[Raw]:
         """A telephone number whose digits came in several messages."""
+        if is_amount(text):
+            return []
         own = earlier.part_of_number(text)
         if not own.digits or len(own.digits) > 11 or earlier.counts_up_to(text):
             return []  # Nearly always: only few messages are read together with those before.

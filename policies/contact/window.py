@@ -116,7 +116,7 @@ class Earlier:
         self.announced |= saying
         runs = self._numbers.runs(said, least=1)
         digits = "".join(run.digits for run in runs)
-        if not digits or _AMOUNT.search(piece):
+        if not digits or is_amount(piece):
             return Part("", about_phone, True)
         covered = bytearray(len(piece))
         for start, end, mask in cues.hits:
@@ -145,6 +145,11 @@ class Part:
     phone: bool
     strict: bool
     alone: bool = False
+
+
+def is_amount(text: str) -> bool:
+    """Whether the numbers of a short message are amounts, times or dates."""
+    return _AMOUNT.search(text) is not None
 
 
 def _pieces(context: Sequence[str]) -> list[str]:
