@@ -78,7 +78,7 @@ class Office:
         self.announced += entries
 
     def deadlines(self, claimant: str = "one", **pace: Any) -> Deadlines:
-        """A worker's part."""
+        """A worker's part, which does not wait for what comes along."""
         return Deadlines(
             disputes=self.disputes,
             ledger=self.ledger,
@@ -88,7 +88,7 @@ class Office:
             announce=self.announced.extend,
             claimant=claimant,
             metrics=self._metrics,
-            pace=Pace(**pace),
+            pace=Pace(**{"gather_s": 0.002, **pace}),
         )
 
     async def open(self, number: int = 1) -> Dispute:

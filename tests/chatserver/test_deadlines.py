@@ -93,6 +93,32 @@ async def test_what_is_due_within_the_horizon_is_waited_for(office: Office, cloc
     assert office.metric("late_seconds_sum") == pytest.approx(0.01)
 
 
+async def test_what_becomes_due_a_moment_later_is_written_with_it(
+    office: Office, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await office.open(1)
+    clock.advance(0.03)
+    second = await office.open(2)
+    together: list[int] = []
+    write_each = Ledger.write_each
+
+    async def counted(ledger: Ledger, writes: Any) -> None:
+        together.append(len(writes))
+        await write_each(ledger, writes)
+
+    monkeypatch.setattr(Ledger, "write_each", counted)
+    clock.at = first.opened_at + timedelta(hours=24, milliseconds=-10)
+
+    async def move() -> None:
+        await asyncio.sleep(0.02)
+        clock.advance(0.05)
+
+    await asyncio.gather(office.deadlines(gather_s=0.05).run(), move())
+    assert together == [2]
+    for dispute in (first, second):
+        assert (await office.kinds(dispute))[-1] is ESCALATED
+
+
 async def test_a_deadline_is_told_before_it_fires_and_once(reminding: Office, clock: HandClock) -> None:
     dispute = await reminding.open()
     clock.advance(18 * HOUR_S)
