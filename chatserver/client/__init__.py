@@ -28,7 +28,7 @@ from chatserver.client.attaching import Attached
 from chatserver.client.case import Case, Sent
 from chatserver.client.chat_client import ChatClient, websocket_url
 from chatserver.client.errors import ClientClosed, ConnectionEnded, ConnectTimeout
-from chatserver.client.events import ClientEvent, Ended, Offline, Online
+from chatserver.client.events import ClientEvent, Ended, Offline, Online, Postponed
 from chatserver.client.frames import Author, Cause, Changed, Entry, Flag, Noted, Notice
 from chatserver.client.opening import OpenedDispute
 from chatserver.client.room import HistoryPage, Room
@@ -54,6 +54,7 @@ __all__ = [
     "Offline",
     "Online",
     "OpenedDispute",
+    "Postponed",
     "Room",
     "Sent",
     "Stream",

@@ -19,6 +19,7 @@ from chatserver.client.events import (
     Observed,
     Offline,
     Online,
+    Postponed,
     Readable,
     RoomEnded,
     RoomOpened,
@@ -263,7 +264,7 @@ class ChatClient:
     def events(self) -> Stream[ClientEvent]:
         """What happens beside the entries: presence, typing, receipts, disputes and notes of the joined rooms, entries
         that staff have released or withheld after the fact (``Changed``), and the connection itself (``Online``,
-        ``Offline``, ``Ended``).
+        ``Offline``, ``Ended``), and what has to wait before it is sent again (``Postponed``).
 
         One reader at a time. At most 256 events wait for it, the oldest are dropped: they are of the moment. (That
         staff have hidden an entry comes with ``room.entries()`` as well: ``message.redacted``.) The iteration ends
@@ -307,7 +308,7 @@ class ChatClient:
                 self._connected = event.connected
                 self._settled.set()
                 self._happened(event)
-            case Offline():
+            case Offline() | Postponed():
                 self._happened(event)
             case Ended():
                 self._error = event.error

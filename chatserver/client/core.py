@@ -28,6 +28,7 @@ from chatserver.client.events import (
     Observed,
     Offline,
     Online,
+    Postponed,
     Readable,
     RoomEnded,
     RoomOpened,
@@ -63,6 +64,8 @@ STABLE_S: Final = 10.0
 """A connection that held this long sets the backoff to its start again."""
 CLOSE_WAIT_S: Final = 2.0
 """How long the server may take to close after it refused ``connect``, or after the pause that ``bye`` announced."""
+TOLD_PAUSE_S: Final = 2.0
+"""A command that has to wait for so long is worth a word to whoever has written it."""
 EPHEMERAL_FRAMES: Final = 64
 """With this much waiting to be sent, typing notices are left out."""
 
@@ -344,6 +347,8 @@ class ClientCore:
         elif (pending := self._commands.get(frame.id or "")) is not None:
             if frame.temporary:
                 pending.postpone(frame.retry_after_ms, now, self._rng)
+                if (pause := pending.due - now) >= TOLD_PAUSE_S:
+                    self.events.append(Postponed(pending.id, pending.room, frame.message, pause))
             else:
                 self._answered(frame.id, error_of(frame), now)
         elif frame.id == self._connect_id:

@@ -68,6 +68,17 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """The command ``id`` has to wait, such as a message in a room in slow mode; it is sent again in ``retry_in_s``
+    seconds, and what is written to the same room after it waits too. ``reason`` is for people."""
+
+    id: str
+    room: str | None
+    reason: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Something beside the entries happened in a room."""
 
@@ -77,7 +88,7 @@ class Observed:
 Beside = Presence | TypingNow | ReceiptNow | DisputeNow | Noted | Changed
 """What a room tells beside its entries."""
 
-CoreEvent = Online | Offline | Ended | TokenWanted | RoomOpened | RoomEnded | Readable | Answered | Observed
+CoreEvent = Online | Offline | Ended | TokenWanted | RoomOpened | RoomEnded | Readable | Answered | Postponed | Observed
 
-ClientEvent = Beside | Online | Offline | Ended
+ClientEvent = Beside | Postponed | Online | Offline | Ended
 """What ``ChatClient.events`` yields."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, tzinfo
 from typing import Final, Protocol
 
-from chatserver.client import Changed, ChatClient, Entry, Offline, Online, Room, Sent
+from chatserver.client import Changed, ChatClient, Entry, Offline, Online, Postponed, Room, Sent
 from chatserver.client.events import ClientEvent
 from chatserver.client.frames import Noted
 from chatserver.protocol import DisputeNow, Member
@@ -78,6 +78,9 @@ class Talk:
             case Offline():
                 pause = f"{event.retry_in_s:.1f} s"
                 self._display.note(f"connection lost ({clean(event.reason)}); trying again in {pause}")
+            case Postponed() if event.room == self.room.id:
+                pause = f"{event.retry_in_s:.0f} s"
+                self._display.note(f"not sent yet: {clean(event.reason)} Trying again in {pause}")
             case Online() if not first:
                 self._display.note("connected again")
             case Noted():

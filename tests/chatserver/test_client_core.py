@@ -16,7 +16,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chatserver.client.backoff import full_jitter
 from chatserver.client.core import ClientCore, Link
 from chatserver.client.errors import ClientClosed, ConnectionEnded
-from chatserver.client.events import Answered, CoreEvent, Ended, Observed, Offline, Online, RoomEnded, TokenWanted
+from chatserver.client.events import (
+    Answered,
+    CoreEvent,
+    Ended,
+    Observed,
+    Offline,
+    Online,
+    Postponed,
+    RoomEnded,
+    TokenWanted,
+)
 from chatserver.client.frames import Acked, decode
 from chatserver.client.joined_room import JoinedRoom
 from chatserver.protocol import ClientInfo, History, MessageSend, Ping
@@ -387,6 +397,22 @@ def test_writes_of_a_room_go_one_at_a_time_and_in_order(line: Line) -> None:
     assert line.sent() == [one]
     line.ack(one, 1)
     assert [frame["id"] for frame in line.sent()] == ["c2"]
+
+
+def test_who_has_to_wait_for_long_is_told(line: Line) -> None:
+    line.in_room(1)
+    line.send("hello", "c1")
+    line.sent()
+    line.error("c1", "rate_limited", temporary=True, retry_after_ms=1999)
+    assert line.got(Postponed) == []
+    line.tick(2)
+    line.sent()
+    line.error("c1", "rate_limited", temporary=True, retry_after_ms=30_000, details={"slow_mode_s": 60})
+    assert line.got(Postponed) == [Postponed("c1", ROOM, "no: rate_limited", 30.0)]
+    line.tick(29.9)
+    assert line.sent() == []
+    line.tick(0.1)
+    assert [frame["id"] for frame in line.sent()] == ["c1"]
 
 
 def test_temporary_errors_without_a_pause_are_retried_with_growing_ones(line: Line) -> None:

@@ -285,6 +285,19 @@ async def test_lines_are_sent_and_entries_printed(peer: Peer, script: Script) ->
     assert script.err.getvalue() == ""
 
 
+async def test_who_has_to_wait_is_told(peer: Peer, script: Script) -> None:
+    running = script.start(peer)
+    wire = await in_room(peer, 8, 9)
+    await script.out.shows("text 9")
+    script.type("hello?\n")
+    frame = await receive_message(wire)
+    refusal = {"type": "error", "id": frame["id"], "code": "rate_limited", "temporary": True, "retry_after_ms": 20_000}
+    await wire.send(refusal | {"message": "This room is in slow mode: please wait.", "details": {"slow_mode_s": 30}})
+    await script.err.shows("not sent yet: This room is in slow mode: please wait. Trying again in 20 s\n")
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_what_became_of_a_text_is_told_and_a_changed_entry_shown_again(peer: Peer, script: Script) -> None:
     running = script.start(peer)
     wire = await in_room(peer, 8, 9)
