@@ -86,7 +86,12 @@ def counts(flag: Flag, before: Iterable[Flag]) -> bool:
         before: those of the same user and room in the ``STRETCH`` before it that count.
     """
     earlier = Counter(
-        cause for each in before if _GRAVITY[each.mark] >= _GRAVITY[flag.mark] for cause in _categories(each)
+        category
+        for each in before
+        if _GRAVITY[each.mark] >= _GRAVITY[flag.mark]
+        for category in _categories(each)
+        # A flood of which staff have released one is no flood; other false alarms say nothing of what comes after them.
+        if category in QUIET or each.state is not FlagState.RELEASED
     )
     return any(earlier[each] < (1 if each in QUIET else ENOUGH) for each in _categories(flag))
 

@@ -1,5 +1,6 @@
 """How flags of a user add up."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -130,6 +131,12 @@ def test_of_what_is_worse_enough_count() -> None:
     assert not counts(found("insult", "flooding"), [*[insult] * ENOUGH, flood])
     assert counts(found(), [found()] * (ENOUGH - 1))
     assert not counts(found(), [found()] * ENOUGH)
+
+
+def test_false_alarms_take_no_place_of_what_is_none() -> None:
+    released = replace(found("insult"), state=FlagState.RELEASED)
+    assert counts(found("insult"), [released] * ENOUGH)
+    assert not counts(found("flooding"), [replace(found("flooding"), state=FlagState.RELEASED)])
 
 
 def test_nothing_hides_behind_very_many_of_something_milder() -> None:
