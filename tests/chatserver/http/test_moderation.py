@@ -103,6 +103,22 @@ async def test_confirming_is_quiet(backstage: Backstage, agent: Caller) -> None:
     assert await queue(agent, backstage, state="confirmed") == [entry.seq]
 
 
+async def test_what_is_repeated_waits_aside_and_counts_once_it_is_confirmed(
+    backstage: Backstage, agent: Caller
+) -> None:
+    first, second, third = [await flagged(backstage) for _ in range(3)]
+    for entry in (second, third):
+        await backstage.services.moderation.flags.repeated(entry)
+    path = f"/v1/users/{backstage.seller}/strikes"
+    assert await queue(agent, backstage) == [first.seq]
+    assert await queue(agent, backstage, state="repeated") == [second.seq, third.seq]
+    assert (await agent.get(path)).json()["score"] == 1.0
+    assert (await rule(agent, "confirm", second)).json()["entry"]["flag"]["state"] == "confirmed"
+    assert (await agent.get(path)).json()["score"] == 2.0
+    assert (await rule(agent, "release", third)).json()["entry"]["released"]
+    assert await queue(agent, backstage, state="repeated") == []
+
+
 async def test_who_may_not(
     backstage: Backstage, agent: Caller, buyer: Caller, calling: Calling, back_end: Caller
 ) -> None:
