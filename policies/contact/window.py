@@ -128,7 +128,9 @@ class Earlier:
         bare = all(run.kinds & Kind.NUMERAL for run in runs) or len(digits) > 2 or sum(run.words for run in runs) > 1
         allowed = 3 if saying else 2 if about_phone and len(digits) > 2 else 0
         if others <= allowed and bare:
-            return Part(digits, about_phone, True, others == 0)
+            outside = "".join(piece[a.end : b.start] for a, b in pairwise(runs))
+            outside += piece[: runs[0].start] + piece[runs[-1].end :]
+            return Part(digits, about_phone, True, not any(map(str.isalpha, outside)))
         if others <= _MOST_OTHERS and len(digits) > 2 and len(runs) < 3 and not cues.everywhere & _OF_THINGS:
             return Part(digits, about_phone, False)
         return Part("", about_phone, True)

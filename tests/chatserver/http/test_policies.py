@@ -148,18 +148,25 @@ async def test_a_long_text_is_read_beside_the_event_loop(backstage: Backstage, c
 async def test_a_crowd_of_long_texts_is_judged_one_by_one(backstage: Backstage, calling: Calling) -> None:
     under_way: list[int] = []
     most: list[int] = []
+    all_here = threading.Event()
 
     class Watched(Detector):
         def check(self, *asked: Any, **more: Any) -> Any:
             under_way.append(1)
             most.append(len(under_way))
+            all_here.wait(timeout=10)
             found = super().check(*asked, **more)
             under_way.pop()
             return found
 
     agent = staff(backstage, calling)
     agent.client._transport.app = create_api(replace(backstage.services, detector=Watched()))  # type: ignore[attr-defined]
-    answers = await asyncio.gather(*(agent.post(CHECK, {"text": "It is a lamp. " * 280}) for _ in range(30)))
+    asked = [asyncio.ensure_future(agent.post(CHECK, {"text": "It is a lamp. " * 280})) for _ in range(30)]
+    async with asyncio.timeout(10):
+        while sum(each.done() for each in asked) < len(asked) - 1 - WAITING_PER_SEAT:
+            await asyncio.wait([each for each in asked if not each.done()], return_when=asyncio.FIRST_COMPLETED)
+    all_here.set()
+    answers = await asyncio.gather(*asked)
     codes = [answer.status_code for answer in answers]
     assert max(most) == 1
     assert codes.count(200) == len(most) == 1 + WAITING_PER_SEAT
