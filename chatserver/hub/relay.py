@@ -27,6 +27,10 @@ from storage.documents import decode_causes, encode_causes
 PENDING_MAX: Final = 20_000
 """Messages that may wait for other processes; beyond it this process writes for itself."""
 
+PAUSE_S: Final = 5.0
+"""Who did not answer in time is passed nothing for so long: a process that is behind does not catch up while it gets
+what its sender writes in the end itself, and both of them race for every place."""
+
 _Key = tuple[str, str, str]
 
 
@@ -61,7 +65,8 @@ class Relay:
         self._write_here = write_here
         self._metrics = metrics
         self._pending: dict[_Key, list[Submission]] = {}
-        self._deadlines: deque[tuple[float, _Key]] = deque()
+        self._deadlines: deque[tuple[float, _Key, str]] = deque()
+        self._paused: dict[str, float] = {}  # until when, by process
 
     @property
     def pending(self) -> int:
@@ -74,11 +79,11 @@ class Relay:
         if waiting is not None and same_command(waiting[0], submission):  # over two connections
             waiting.append(submission)
             return
-        if waiting is not None or len(self._pending) >= PENDING_MAX:
+        if waiting is not None or len(self._pending) >= PENDING_MAX or self._is_paused(writer, now):
             self._write_here(submission)
             return
         self._pending[key] = [submission]
-        self._deadlines.append((now + self._timeout_s, key))
+        self._deadlines.append((now + self._timeout_s, key, writer))
         role = submission.token_role
         fields: list[Any] = [*key, submission.author_name, role and role.value, submission.text, submission.reply_to]
         if submission.evidence:  # rare, and what an earlier release would not understand
@@ -110,15 +115,31 @@ class Relay:
 
     def expire(self, now: float) -> None:
         """Write here what the others have not answered in time."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            _, key = self._deadlines.popleft()
-            for submission in self._pending.pop(key, ()):
-                self._metrics.forward_timeouts.inc()
-                self._write_here(_retried(submission))
+        for writer in self._give_up(now):
+            self._paused[writer] = now + PAUSE_S
 
     def abandon(self) -> None:
         """The bus is down: nobody will answer."""
-        self.expire(float("inf"))
+        self._give_up(float("inf"))
+
+    def _give_up(self, now: float) -> set[str]:
+        """Write here what should have been answered by now. Returns who has not answered."""
+        silent: set[str] = set()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, key, writer = self._deadlines.popleft()
+            for submission in self._pending.pop(key, ()):
+                silent.add(writer)
+                self._metrics.forward_timeouts.inc()
+                self._write_here(_retried(submission))
+        return silent
+
+    def _is_paused(self, writer: str, now: float) -> bool:
+        if not self._paused:
+            return False
+        if self._paused.get(writer, now) <= now:
+            self._paused.pop(writer, None)
+            return False
+        return True
 
     def _write_for(self, origin: str, fields: list[Any], given_up_at: float) -> None:
         room, author_id, command_id, name, role, text, reply_to, *more = fields

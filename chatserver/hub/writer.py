@@ -33,6 +33,9 @@ BURST_FROM: Final = 4
 """So many commands of one room must wait before they are appended together: a burst needs a commit of its own, while
 single entries of many rooms share one."""
 BURST_MAX: Final = 64
+CALM: Final = 16
+"""After a lost race so many entries are appended one by one before the next burst. A burst waits longer for its commit,
+so while another process writes to the room it loses again and again, and with it all that waits behind it."""
 WAITING_MAX: Final = 2_000
 """Commands that may wait for one room; more are told to come back."""
 ATTEMPTS_MAX: Final = 100
@@ -105,7 +108,7 @@ _Taken = tuple[Submission | None, Draft]
 class RoomWriter:
     """The one place on a process from which a room is appended to."""
 
-    __slots__ = ("_busy", "_desk", "_facts", "_head", "_room", "_waiting", "used_at")
+    __slots__ = ("_busy", "_desk", "_facts", "_head", "_one_by_one", "_room", "_waiting", "used_at")
 
     def __init__(self, room: RoomId, desk: Desk) -> None:
         self._room = room
@@ -114,6 +117,7 @@ class RoomWriter:
         self._facts: RoomFacts | None = None
         self._waiting: deque[Submission] = deque()
         self._busy = False
+        self._one_by_one = 0  # so many more
         self.used_at = 0.0
 
     @property
@@ -145,7 +149,8 @@ class RoomWriter:
                 self._desk.spawn(self._send_to_dispute(self._facts, author, self._waiting.popleft()))
                 return
             count = len(self._waiting)
-            taken = self._decide(self._head, self._facts, 1 if count < BURST_FROM else min(count, BURST_MAX))
+            single = count < BURST_FROM or self._one_by_one > 0
+            taken = self._decide(self._head, self._facts, 1 if single else min(count, BURST_MAX))
             if taken:
                 self._append(self._head, taken)
                 return
@@ -256,6 +261,8 @@ class RoomWriter:
             self._next()
             return
         appended = entries if outcome.failure is None else entries[: outcome.appended]
+        if self._one_by_one:
+            self._one_by_one -= 1
         if appended:
             self._head = head_of(appended[-1])
             for publication, (submission, _) in zip(self._desk.publish(appended), taken, strict=False):
@@ -275,6 +282,7 @@ class RoomWriter:
             for submission, _ in rest:
                 submission.done(failure)
             return
+        self._one_by_one = CALM
         if isinstance(failure, CommandTaken) and left[0][0] is not None:
             self._busy = True
             self._desk.spawn(self._answer_taken(rest))

@@ -154,12 +154,26 @@ def test_without_an_answer_in_time_this_process_writes_itself(ours: Process) -> 
     assert len(answers) == 1
 
 
+def test_who_did_not_answer_is_passed_nothing_for_a_while(ours: Process) -> None:
+    ours.relay.forward("writer", submission([], command_id="c1"), 10.0)
+    ours.relay.forward("another", submission([], command_id="c2"), 10.5)
+    ours.relay.expire(11.0)
+    ours.end_turn()
+    for number, (writer, now) in enumerate([("writer", 11.0), ("another", 11.1), ("writer", 15.9), ("writer", 16.0)]):
+        ours.relay.forward(writer, submission([], command_id=f"n{number}"), now)
+    assert [one.command_id for one in ours.written_here] == ["c1", "n0", "n2"]
+    passed = [(channel, fields[2]) for channel, message in ours.end_turn() for fields in message["submit"]]
+    assert passed == [(hub_channel("another"), "n1"), (hub_channel("writer"), "n3")]
+
+
 def test_when_the_bus_is_down_nobody_is_waited_for(ours: Process) -> None:
     for number in range(2):
         ours.relay.forward("writer", submission([], command_id=f"c{number}"), 0.0)
     ours.relay.abandon()
     assert [one.command_id for one in ours.written_here] == ["c0", "c1"]
     assert ours.relay.pending == 0
+    ours.relay.forward("writer", submission([], command_id="c2"), 1.0)
+    assert ours.relay.pending == 1, "that was no fault of the writer's"
 
 
 def test_the_same_command_over_two_connections_is_passed_once_and_answered_twice(ours: Process) -> None:

@@ -15,7 +15,7 @@ from chatserver.disputes.desk import Desk as DisputeDesk
 from chatserver.disputes.desk import Opening
 from chatserver.disputes.ledger import Ledger
 from chatserver.hub.publication import Publication
-from chatserver.hub.writer import WAITING_MAX, Desk, RoomWriter, Submission, Written, written
+from chatserver.hub.writer import CALM, WAITING_MAX, Desk, RoomWriter, Submission, Written, written
 from chatserver.hub.writers import IDLE_S, Writers
 from policies.dispute.commands import Close, Command, JoinAsAgent, Tick
 from policies.dispute.policy import Policy
@@ -47,7 +47,7 @@ from storage.claims import Claims
 from storage.client import Database, MongoConfig, open_database
 from storage.commit import GroupCommit
 from storage.disputes import Disputes
-from storage.errors import AppendLost
+from storage.errors import AppendLost, HeadMoved
 from storage.orders import Orders
 from storage.outbox import Outbox
 from storage.room_log import RoomLog
@@ -83,6 +83,7 @@ class Process:
 
     def __post_init__(self) -> None:
         self.lost: list[AppendLost] = []
+        self.committed_entries: list[int] = []
         self.now = 0.0
         self.commit = GroupCommit(self.database, observer=self)
         self.log = RoomLog(self.database, self.commit)
@@ -138,7 +139,8 @@ class Process:
         self.enter(opened.dispute.room)
         return opened.dispute
 
-    def committed(self, entries: int, seconds: float) -> None: ...
+    def committed(self, entries: int, seconds: float) -> None:
+        self.committed_entries.append(entries)
 
     def conflicted(self, failure: AppendLost) -> None:
         self.lost.append(failure)
@@ -273,6 +275,17 @@ async def test_a_burst_that_another_process_has_written_costs_one_lost_append(pr
     assert isinstance(await changed, Conflict)
     assert (await new, len(process.lost)) == (Written(42, *_place(process, 42), duplicate=False), 1)
     assert len(await entries(process)) == 42
+
+
+async def test_after_a_lost_race_messages_go_one_by_one_for_a_while(process: Process, other: Process) -> None:
+    """One entry shares its commit with those of other rooms; a burst has to wait for one of its own."""
+    await process.send("a head to build upon")
+    await other.send("somebody else's")
+    process.committed_entries.clear()
+    answers = await asyncio.gather(*(process.send(str(number)) for number in range(60)))
+    assert [answer.seq for answer in answers if isinstance(answer, Written)] == [*range(3, 63)]
+    assert [type(lost) for lost in process.lost] == [HeadMoved]
+    assert process.committed_entries == [1, *[1] * CALM, 60 - CALM]
 
 
 def _place(process: Process, seq: int) -> tuple[str, str]:
