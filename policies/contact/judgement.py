@@ -6,6 +6,7 @@ it are worth. The sums are plain so that staff can be told which cues made the d
 
 import re
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from policies.contact.lexicon import CHANNELS, PAYMENTS, Cue, Cues, Hit
@@ -358,8 +359,10 @@ def _stretched(cues: Cues, hit: Hit, kinds: int) -> tuple[int, int]:
 
 
 def _widest(hits: Iterable[Hit]) -> list[Hit]:
-    """Hits that lie in no longer one of the same kind."""
-    ordered = sorted((hit for hit in hits if hit[2] & _WEIGHED), key=lambda hit: (hit[0], -hit[1]))
+    """Hits that lie in no longer one of the same kind. Of many, those that say most: nobody hides among the others."""
+    strong = list(islice((hit for hit in hits if hit[2] & _STRONG), _MOST_HITS))
+    weak = islice((hit for hit in hits if hit[2] & _WEIGHED and not hit[2] & _STRONG), _MOST_HITS)
+    ordered = sorted((*strong, *weak), key=lambda hit: (hit[0], -hit[1]))
     kept: list[Hit] = []
     last_of: dict[int, int] = {}
     for start, end, mask in ordered:
@@ -378,7 +381,15 @@ def _widest(hits: Iterable[Hit]) -> list[Hit]:
             left &= ~int(Cue.NOUN)
         if left:
             kept.append((start, end, left))
-    return kept[:MOST_ANCHORS]
+    if len(kept) > MOST_ANCHORS:
+        kept.sort(key=lambda hit: not hit[2] & _STRONG)
+        kept = sorted(kept[:MOST_ANCHORS])
+    return kept
+
+
+_MOST_HITS: Final = 200
+_STRONG: Final = int(Cue.APP | Cue.PAY_NAME | Cue.INVITE | Cue.OFFPAY | Cue.SOLICITING | Cue.SAME | Cue.HINT | Cue.OWN)
+"""What says something by itself: more than a noun, or a name that is a word as well."""
 
 
 _WEIGHED: Final = int(

@@ -125,6 +125,11 @@ def test_of_many_disguises_one_is_enough() -> None:
     assert DETECTOR.check(f"{filler} write to me on w h a t s a p p").confidence >= 0.5
 
 
+@pytest.mark.parametrize("filler", ["@ ", "number ", "line ", "no. ", "outside "])
+def test_nobody_hides_behind_many_words_that_may_mean_something(filler: str) -> None:
+    assert DETECTOR.check(f"{filler * 60}. write to me on whatsapp").confidence >= 0.5
+
+
 def test_a_report_in_a_long_text_lowers_what_is_disguised_in_it() -> None:
     assert DETECTOR.check(f"he asked me for w h a t s a p p and i said no. {LONG}").confidence < 0.5
     assert (
