@@ -9,7 +9,7 @@ from tests.bench.load import Counts, Load
 from tests.bench.report import CLOSED, IDLE, OPEN, report, table, targets
 from tests.bench.runs import GROUPS, PERCENTILES, Idle, Plan, Result, Sample, faults
 from tests.bench.subjects import Stored
-from tests.bench.wire import DisputeChat, Seat, number_in, token
+from tests.bench.wire import TOKEN_BYTES, DisputeChat, Seat, number_in, token
 
 
 class Wire:
@@ -29,10 +29,14 @@ def load() -> Load:
     return load
 
 
-def test_a_token_is_found_again_and_is_no_telephone_number() -> None:
-    assert len(token(123456789)) == 12
-    assert not any(chr(byte).isdigit() for byte in token(123456789))
-    assert number_in(b'{"text":"' + token(123456789) + b' and more"}') == 1234567890
+@pytest.mark.parametrize("number", [0, 1, 123_456_789, 600_000_000])
+def test_a_token_is_found_again_and_looks_like_a_word(number: int) -> None:
+    assert len(token(number)) == TOKEN_BYTES
+    assert token(number).isalpha()
+    assert number_in(b'{"text":"' + token(number) + b' and more"}') == number
+
+
+def test_a_frame_without_a_token_is_about_no_message() -> None:
     assert number_in(b'{"type":"presence"}') == -1
 
 
