@@ -111,7 +111,8 @@ async def test_what_is_repeated_waits_aside_and_counts_once_it_is_confirmed(
         await backstage.services.moderation.flags.repeated(entry)
     path = f"/v1/users/{backstage.seller}/strikes"
     assert await queue(agent, backstage) == [first.seq]
-    assert await queue(agent, backstage, state="repeated") == [second.seq, third.seq]
+    repeated = await queue(agent, backstage, state="repeated")
+    assert sorted(repeated) == [second.seq, third.seq]  # they may be of the same millisecond
     assert (await agent.get(path)).json()["score"] == 1.0
     assert (await rule(agent, "confirm", second)).json()["entry"]["flag"]["state"] == "confirmed"
     assert (await agent.get(path)).json()["score"] == 2.0
