@@ -8,6 +8,7 @@ in one of them at the same moment they are looked at again in halves, and one th
 
 import asyncio
 import sys
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -78,6 +79,7 @@ class Pace:
         gather_s: how long after something has become due the look comes. A deadline itself is still in time; and what
             becomes due in the meantime is written together with it, which costs a fraction of writing each alone.
         batch: disputes that are claimed together.
+        under_way: batches that are worked on at the same time.
         together: disputes that are written in one transaction. More cost less each, and make it likelier that one of
             them keeps the others from being written.
         claim: how long nobody else looks at what was claimed. A worker that dies leaves its claims for so long.
@@ -89,6 +91,7 @@ class Pace:
     horizon_s: float = 1.0
     gather_s: float = 0.05
     batch: int = 400
+    under_way: int = 2
     together: int = 100
     claim: timedelta = timedelta(seconds=10)
     held_up_s: float = 60.0
@@ -156,9 +159,26 @@ class Deadlines:
             claimed = await self._claim()
             if not claimed:
                 return  # others have taken what is due, or it is held up
-            await self._finish(claimed)
-            while len(claimed) == self._pace.batch and (claimed := await self._claim()):  # there may be more
-                await self._finish(claimed)
+            await self._finish_all(claimed)
+
+    async def _finish_all(self, claimed: list[DisputeId]) -> None:
+        """Finish what was claimed, and what else is due. While MongoDB writes for some, the next are claimed and
+        decided."""
+        under_way: deque[asyncio.Task[None]] = deque()
+        try:
+            while claimed:
+                under_way.append(asyncio.create_task(self._finish(claimed)))
+                if len(claimed) < self._pace.batch:
+                    break
+                if len(under_way) == self._pace.under_way:
+                    await under_way.popleft()
+                claimed = await self._claim()
+            while under_way:
+                await under_way.popleft()
+        finally:
+            for finishing in under_way:  # one of them has failed, or this was cancelled
+                finishing.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _claim(self) -> list[DisputeId]:
         now, pace = self._clock.now(), self._pace

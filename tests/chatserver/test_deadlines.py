@@ -149,6 +149,59 @@ async def test_many_are_written_together_and_each_once(office: Office, clock: Ha
     assert len(told) == 30
 
 
+async def test_the_next_are_written_while_the_last_still_are(
+    office: Office, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 9):
+        await office.open(number)
+    clock.advance(24 * HOUR_S + 1)
+    both = asyncio.Barrier(2)
+    write = Ledger.write_each
+
+    async def together(self: Ledger, writes: Any) -> None:
+        await both.wait()  # for ever, should they come one after the other
+        await write(self, writes)
+
+    monkeypatch.setattr(Ledger, "write_each", together)
+    async with asyncio.timeout(30):
+        await office.deadlines(batch=4, together=4, under_way=2).run()
+    assert await escalations(office, 8) == [1] * 8
+
+
+@pytest.mark.parametrize("stops", [True, False])
+async def test_what_fails_or_stops_leaves_the_others_finished(
+    office: Office, clock: HandClock, monkeypatch: pytest.MonkeyPatch, stops: bool
+) -> None:
+    for number in range(1, 9):
+        await office.open(number)
+    clock.advance(24 * HOUR_S + 1)
+    both = asyncio.Barrier(2)
+    write = Ledger.write_each
+    begun: list[int] = []
+
+    async def together(self: Ledger, writes: Any) -> None:
+        begun.append(len(writes))
+        first = len(begun) == 1
+        await both.wait()
+        if first and not stops:
+            raise Unavailable("The database did not answer in time.")
+        await asyncio.sleep(0.02)
+        await write(self, writes)
+
+    async def silent(*_: object, **__: object) -> None:
+        raise Unavailable("The database did not answer in time.")
+
+    monkeypatch.setattr(Ledger, "write_each", together)
+    monkeypatch.setattr(Ledger, "write", silent)
+    running = asyncio.create_task(office.deadlines(batch=4, together=4, under_way=2).run())
+    await eventually(lambda: len(begun) == 2)
+    if stops:
+        running.cancel()
+    with pytest.raises(asyncio.CancelledError if stops else Unavailable):
+        await running
+    assert await escalations(office, 8) == [1] * (8 if stops else 4)
+
+
 async def test_several_workers_share_what_is_due(office: Office, clock: HandClock) -> None:
     for number in range(1, 31):
         await office.open(number)
