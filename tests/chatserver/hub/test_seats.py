@@ -30,7 +30,8 @@ class Group:
         self, hub_id: str, url: str | None = None, lease_s: float = 1.0, seat_s: float = 600.0
     ) -> tuple[HubRegistry, Seats]:
         # Only behind a proxy shall Redis seem to be away; a busy machine alone must not do that.
-        client = open_redis(url or self._url, RedisLimits(timeout_s=0.3 if url else 10.0))
+        limits = RedisLimits(timeout_s=0.3) if url else RedisLimits(timeout_s=10.0, connect_timeout_s=10.0)
+        client = open_redis(url or self._url, limits)
         registry = HubRegistry(client, prefix=self.prefix, hub_id=hub_id, lease_s=lease_s)
         seats = Seats(client, prefix=self.prefix, hubs=registry, limit=3, lease_s=seat_s, retry_s=0.02)
         await registry.start(lambda change: None)
@@ -84,8 +85,9 @@ async def test_a_seat_that_is_taken_again_is_one_seat(group: Group) -> None:
 
 
 async def test_only_so_many_of_those_who_come_at_once(group: Group) -> None:
-    _, one = await group.hub("one")
-    _, two = await group.hub("two")
+    # Nor may the lease of a busy hub run out meanwhile.
+    _, one = await group.hub("one", lease_s=5.0)
+    _, two = await group.hub("two", lease_s=5.0)
     taken = await asyncio.gather(
         *(hub.take(ANNA, str(number)) for number, hub in enumerate([one, two] * 10)),
         *(one.take(UserId(f"user-{number}"), "1") for number in range(700)),
