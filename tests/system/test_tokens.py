@@ -117,7 +117,8 @@ async def test_guessing_is_slowed_down_and_good_tokens_are_not(knock: Knock, ser
 async def test_a_token_is_said_to_expire_a_minute_before(knock: Knock, pair: Pair) -> None:
     peer = await knock(pair[0])
     await peer.ask("connect", expect="connected", token=token(unique("user"), ttl_s=62))
-    assert 55 < (await peer.expect("token.expiring"))["in_s"] <= 60
+    in_s = (await peer.expect("token.expiring"))["in_s"]
+    assert 55 < in_s < 60.5  # the timer and the time of day are two clocks
 
 
 async def test_an_expired_token_ends_the_connection_after_the_grace(strict: Server, knock: Knock) -> None:
