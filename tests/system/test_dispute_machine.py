@@ -63,7 +63,7 @@ async def shops(mongo_url: str) -> AsyncIterator[tuple[Shop, Shop]]:
     there: Database = open_database(MongoConfig(mongo_url, name, "pymongo", timeout_s=10))
     await schema.migrate(here)
     one = Shop(here)
-    two = Shop(there, one.clock)
+    two = Shop(there, one.clock, commands="d")
     yield one, two
     await one.close()
     await two.close()

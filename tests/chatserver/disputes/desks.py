@@ -34,6 +34,7 @@ from storage.claims import Claims
 from storage.client import Database
 from storage.commit import GroupCommit
 from storage.disputes import Disputes
+from storage.errors import CommandTaken
 from storage.orders import Order, Orders
 from storage.outbox import Outbox, OutboxEvent, decode_event
 from storage.room_log import RoomLog
@@ -74,10 +75,12 @@ class Observed:
 
 
 class Shop:
-    """Everything of one process that has to do with disputes, for a test to use."""
+    """Everything of one process that has to do with disputes, for a test to use. ``commands``: what its command ids
+    begin with; those of two shops on one database must differ."""
 
-    def __init__(self, database: Database, clock: HandClock | None = None) -> None:
+    def __init__(self, database: Database, clock: HandClock | None = None, commands: str = "c") -> None:
         self.database = database
+        self._commands = commands
         self.clock = clock or HandClock()
         self.log = RoomLog(database, GroupCommit(database))
         self.rooms = Rooms(database)
@@ -107,7 +110,7 @@ class Shop:
 
     def command(self) -> CommandId:
         """A fresh command id."""
-        return CommandId(f"c{next(self._numbers)}")
+        return CommandId(f"{self._commands}{next(self._numbers)}")
 
     async def order(self, facts: OrderFacts = FACTS) -> Order:
         return (await self.orders.put(facts, self.clock.now())).order
@@ -138,7 +141,8 @@ class Shop:
         draft = Draft(author, self.command(), EntryKind.MESSAGE, {"text": text})
         while True:
             entries = link(room, await self.log.head(room), [draft], self.clock.now(), lambda: os.urandom(16))
-            if (await self.log.submit(entries)).failure is None:
+            failure = (await self.log.submit(entries)).failure
+            if failure is None or isinstance(failure, CommandTaken):  # written after all, when that was not known
                 return
 
     async def event(self, kind: OrderEventType, name: str = "e1", *, order: OrderId = ORDER, **data: Any) -> OrderEvent:

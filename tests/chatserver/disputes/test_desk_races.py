@@ -25,7 +25,7 @@ async def shops(own_database: Database, mongo_url: str) -> AsyncIterator[tuple[S
     """The same shop on two processes, with different drivers."""
     other = open_database(MongoConfig(mongo_url, own_database.name, "pymongo", timeout_s=10))
     here = Shop(own_database)
-    there = Shop(other, here.clock)
+    there = Shop(other, here.clock, commands="d")
     yield here, there
     await there.close()
     await other.close()

@@ -256,7 +256,7 @@ async def remind(shop: Shop, dispute: Dispute) -> None:
 async def two(own_database: Database, mongo_url: str, staff: Staff) -> AsyncIterator[tuple[Staff, Staff]]:
     """Staff on two processes, with different drivers."""
     other = open_database(MongoConfig(mongo_url, own_database.name, "pymongo", timeout_s=10))
-    there = Staff(Shop(other, staff.shop.clock))
+    there = Staff(Shop(other, staff.shop.clock, commands="d"))
     yield staff, there
     await there.shop.close()
     await other.close()
