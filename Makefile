@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 ARGS ?=
 # Test processes, each with servers of its own: the tests wait more than they compute.
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: dev test check bench clean
 
