@@ -13,7 +13,7 @@ from policies.screening import Screening, reminded_of
 from policies.vocabulary import RoomId, Seq, UserId
 
 ENTRIES: Final = 64
-"""Of a room's latest entries, how many are looked at."""
+"""Of a room's latest entries, how many are looked at for what was said, or reminded of, a short time ago."""
 
 
 class Reading(Protocol):

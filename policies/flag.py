@@ -6,6 +6,7 @@ It is kept beside the entry and is no part of its hash: staff change it.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from policies.vocabulary import UserId
 
@@ -21,6 +22,14 @@ class Mark(StrEnum):
     """Parts of it are hidden from the other side."""
     WITHHELD = "withheld"
     """All of it is hidden from the other side."""
+
+    @property
+    def gravity(self) -> int:
+        """Its place among them."""
+        return _GRAVITIES[self]
+
+
+_GRAVITIES: Final = {mark: place for place, mark in enumerate(Mark)}
 
 
 class CauseKind(StrEnum):

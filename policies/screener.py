@@ -198,7 +198,6 @@ class Screener:
 _SURE: Final = 0.97
 """Of what the form of a code says."""
 _ADDRESSES: Final = frozenset({Category.PHONE, Category.EMAIL, Category.URL, Category.CRYPTO})
-_ORDER_OF_MARKS: Final = tuple(Mark)
 _NO_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -211,11 +210,11 @@ class _Found:
 
     def mark(self, mark: Mark) -> None:
         """It comes to at least this."""
-        self._mark = max(self._mark, mark, key=_ORDER_OF_MARKS.index)
+        self._mark = max(self._mark, mark, key=lambda each: each.gravity)
 
     def comes_to(self, mark: Mark) -> bool:
         """Whether it comes to at least this."""
-        return _ORDER_OF_MARKS.index(self._mark) >= _ORDER_OF_MARKS.index(mark)
+        return self._mark.gravity >= mark.gravity
 
     def add(self, other: "_Found") -> None:
         self.causes += other.causes

@@ -22,7 +22,6 @@ STRETCH: Final = timedelta(minutes=10)
 ENOUGH: Final = 10
 """… so many of each category count: a flood must not flood staff and the marketplace as well. Of what is told to its
 author alone, one does."""
-_GRAVITY: Final = {mark: place for place, mark in enumerate(Mark)}
 
 
 class StrikeWeights(Part):
@@ -88,7 +87,7 @@ def counts(flag: Flag, before: Iterable[Flag]) -> bool:
     earlier = Counter(
         category
         for each in before
-        if _GRAVITY[each.mark] >= _GRAVITY[flag.mark]
+        if each.mark.gravity >= flag.mark.gravity
         for category in _categories(each)
         # A flood of which staff have released one is no flood; other false alarms say nothing of what comes after them.
         if category in QUIET or each.state is not FlagState.RELEASED

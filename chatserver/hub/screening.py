@@ -13,7 +13,8 @@ from typing import Final
 from chatserver.clock import Clock
 from chatserver.hub.live_room import LiveRoom
 from chatserver.hub.publication import Publication
-from chatserver.hub.senders import ENTRIES, Senders
+from chatserver.hub.senders import Senders
+from chatserver.reminders import ENTRIES
 from chatserver.screening import AT_ONCE_CHARS, TextScreening
 from policies.contact import OrderContext
 from policies.errors import RateLimited

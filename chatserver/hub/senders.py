@@ -10,15 +10,14 @@ from datetime import datetime
 from typing import Final
 
 from chatserver.hub.publication import Publication
+from chatserver.reminders import ENTRIES
 from policies.conduct import Said
 from policies.flag import CauseKind, Flag, Mark
 from policies.instant import read_rfc3339
-from policies.screener import WINDOW, Earlier
-from policies.screening import QUIET
+from policies.screener import Earlier
+from policies.screening import QUIET, REMINDED_FOR
 from policies.vocabulary import EntryKind, Seq
 
-ENTRIES: Final = 64
-"""Of a room's latest entries, how many are looked at."""
 CHARS: Final = 2_000
 """Of each message, how many are kept: its end."""
 _MESSAGE: Final = EntryKind.MESSAGE.value
@@ -95,7 +94,9 @@ class Senders:
         reminded = _NOTHING.reminded
         if sender.reminded:
             reminded = frozenset(
-                kind for kind, (at, known) in sender.reminded.items() if known != command_id and now - at <= WINDOW
+                kind
+                for kind, (at, known) in sender.reminded.items()
+                if known != command_id and now - at <= REMINDED_FOR
             )
         if command_id in sender.said:
             return Earlier([said for known, said in sender.said.items() if known != command_id], reminded)
@@ -142,7 +143,7 @@ def _remember(sender: _Sender, command_id: str, found: Iterable[tuple[CauseKind,
     for kind, category in found:
         if kind is CauseKind.SECRET or category in QUIET:
             continue
-        if kind not in sender.reminded or at - sender.reminded[kind][0] > WINDOW:
+        if kind not in sender.reminded or at - sender.reminded[kind][0] > REMINDED_FOR:
             sender.reminded[kind] = (at, command_id)
 
 

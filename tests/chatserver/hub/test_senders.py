@@ -4,7 +4,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chatserver.hub.publication import Publication
-from chatserver.hub.senders import CHARS, ENTRIES, Senders
+from chatserver.hub.senders import CHARS, Senders
+from chatserver.reminders import ENTRIES
 from policies.entry import Author, Draft, Entry
 from policies.flag import Cause, CauseKind, Flag, FlagState, Mark
 from policies.vocabulary import CommandId, EntryKind, Role, RoomId, UserId
