@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from policies.conduct import Concern, ConductRules, Misconduct, Said, conduct
 from policies.contact import Action, Category, Finding, OrderContext
 from policies.contact.normal import normalise
+from policies.contact.vocabulary import LONGEST_PART
 from policies.flag import Cause, CauseKind, Flag, Mark
 from policies.order import OrderFacts
 from policies.payloads import leads_to
@@ -55,9 +56,11 @@ class Screener:
 
     def message(self, text: str, earlier: Earlier, order: OrderContext, now: datetime) -> Screening | None:
         """Screen a message; None when nothing was found."""
-        since = now - WINDOW
-        context = [said.text for said in earlier.said[-WINDOW_MESSAGES:] if said.at >= since]
         normal = normalise(text)
+        context: Sequence[str] = ()
+        if len(normal.text.strip()) <= LONGEST_PART:
+            since = now - WINDOW
+            context = [said.text for said in earlier.said[-WINDOW_MESSAGES:] if said.at >= since]
         verdict = self._detector.check(text, context, order, CauseKind.CONTACT in earlier.reminded, normal)
         concerns = conduct(text, earlier.said, now, self._conduct, normal)
         secrets = find_secrets(text)

@@ -26,10 +26,11 @@ _FLAGGED: Final = frozenset({Mark.WARNED.value, Mark.MASKED.value, Mark.WITHHELD
 
 
 class _Sender:
-    __slots__ = ("reminded", "said")
+    __slots__ = ("heard", "reminded", "said")
 
-    def __init__(self) -> None:
+    def __init__(self, remembered: int) -> None:
         self.said: dict[str, Said] = {}  # by command id, oldest first
+        self.heard: deque[Publication] = deque(maxlen=remembered)  # messages that are read when this one writes
         self.reminded: dict[CauseKind, tuple[datetime, str]] = {}  # when, and the command id
 
 
@@ -66,8 +67,7 @@ class Senders:
 
     def sent(self, user: str, command_id: str, text: str, at: datetime) -> None:
         """A message goes on its way."""
-        self._read()
-        said = self._sender(user).said
+        said = self._listened(user).said
         if command_id not in said:
             self._add(said, command_id, text, at)
 
@@ -79,18 +79,14 @@ class Senders:
 
     def last(self, user: str, command_id: str) -> datetime | None:
         """When a sender has last written something else; None when they have not, or this is being sent again."""
-        self._read()
-        sender = self._of.get(user)
-        if sender is None or not sender.said or command_id in sender.said:
+        sender = self._listened(user)
+        if not sender.said or command_id in sender.said:
             return None
         return max(said.at for said in sender.said.values())
 
     def earlier(self, user: str, command_id: str, now: datetime) -> Earlier:
         """What is known of a sender who writes something new; a message sent again is not its own predecessor."""
-        self._read()
-        sender = self._of.get(user)
-        if sender is None:
-            return _NOTHING
+        sender = self._listened(user)
         reminded = _NOTHING.reminded
         if sender.reminded:
             reminded = frozenset(
@@ -116,9 +112,20 @@ class Senders:
                 found = [(CauseKind(cause["kind"]), cause["category"]) for cause in causes]
                 _remember(sender, publication.command_id, found, read_rfc3339(publication.at))
                 self._flagged.append((publication.seq, sender, publication.command_id))
-            if publication.kind == _MESSAGE and publication.command_id not in sender.said:
+            if publication.kind == _MESSAGE:
+                sender.heard.append(publication)
+
+    def _listened(self, user: str) -> _Sender:
+        """A sender, all of whose messages were read. Mostly a process reads none: those of the users that write by it
+        are known since they went on their way, and nobody asks for the others'."""
+        self._read()
+        sender = self._sender(user)
+        while sender.heard:
+            publication = sender.heard.popleft()
+            if publication.command_id not in sender.said:
                 text = publication.body().get("text", "")
                 self._add(sender.said, publication.command_id, text, read_rfc3339(publication.at))
+        return sender
 
     def _add(self, said: dict[str, Said], command_id: str, text: str, at: datetime) -> None:
         if len(said) == self._remembered:
@@ -134,7 +141,7 @@ class Senders:
     def _sender(self, user: str) -> _Sender:
         sender = self._of.get(user)
         if sender is None:
-            sender = self._of[user] = _Sender()
+            sender = self._of[user] = _Sender(self._remembered)
         return sender
 
 

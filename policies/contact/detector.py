@@ -22,7 +22,7 @@ from policies.contact.reading import KEPT, LEAST_DIGITS, Raw, Reading, has_addre
 from policies.contact.rules import ContactRules
 from policies.contact.sentences import for_author, for_staff
 from policies.contact.views import View
-from policies.contact.vocabulary import Action, Category, Finding, OrderContext, Verdict
+from policies.contact.vocabulary import LONGEST_PART, Action, Category, Finding, OrderContext, Verdict
 from policies.contact.window import Earlier, is_amount
 
 _DIGIT: Final = re.compile(r"\d")
@@ -31,6 +31,7 @@ _DENSE: Final = re.compile(r"\d(?:\D{0,16}\d){4}")
 """Numerals so near each other that they may be one number; the widest gap of a run is 12."""
 _ENCODED: Final = re.compile(r"(?<![A-Za-z0-9+/=])(?=[A-Za-z]*[0-9+/=])[A-Za-z0-9+/]{12}")
 """A long token that is not of letters alone, unless it ends in a sign of equality."""
+_CODE_SIGNS: Final = "0123456789+/="
 _LONG_TOKEN: Final = re.compile(r"[A-Za-z0-9]{25}|[A-Za-z]{2}\d{2}[ -]?[A-Za-z0-9]{4}|0x[0-9a-fA-F]{10}")
 _GLUE: Final = re.compile(
     r"@|gmail|hotmail|yahoo|outlook|mail|icloud|www|\.(?:com|net|org|ru|gg)|\b(?:com|gg|dot|punto|ponto|punkt|point|arroba|slash)\b|точка|собака"
@@ -39,9 +40,8 @@ _GLUED_END: Final = re.compile(r"\b(?:com|net|org|ru|gg|me|shop|info|io|ly|gl|ee
 _PARTS: Final = re.compile(
     r"\b(?:part|rest|ends|last|first|second|parte|resto|rest|teil|partie|suite|часть|конец|final)\b|后面|前面|剩下"
 )
-_LONGEST_PART: Final = 120
 _LONGEST_GLUED: Final = 40
-"""Characters of a message that may be a part of a number, or of an address or name."""
+"""Characters of a message that may be a part of an address or name."""
 _SPELLING: Final = int(Cue.DOT | Cue.PROVIDER)
 _CODED: Final = int(Cue.REVERSED | Cue.ENCODED) | BACKWARDS
 
@@ -134,7 +134,7 @@ class Detector:
         if spelled.spelled_out(plain, chars, bool(mask & _SPELLING)):
             reading = reading or self._reading(view, order)
             raw += reading.said(view)
-        if found & _CODED or (longest > 11 and _ENCODED.search(text)):
+        if found & _CODED or (longest > 11 and not chars.isdisjoint(_CODE_SIGNS) and _ENCODED.search(text)):
             reading = reading or self._reading(view, order)
             raw += reading.encoded(view, found)
         if context:
@@ -148,7 +148,7 @@ class Detector:
     def _window(self, view: View, context: Sequence[str], order: OrderContext, count: int) -> list[Raw]:
         """What only shows when the message is read together with those before it. ``count``: of its digits, about."""
         text = view.text.strip()
-        if not text or len(text) > _LONGEST_PART:
+        if not text or len(text) > LONGEST_PART:
             return []
         name = _name_in(text)
         short = len(text) < _LONGEST_GLUED

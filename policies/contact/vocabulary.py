@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+LONGEST_PART: Final = 120
+"""Characters of a message that may be a part of what is spread over several; a longer one is read by itself."""
 
 
 class Category(StrEnum):

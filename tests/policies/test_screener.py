@@ -7,6 +7,7 @@ import pytest
 
 from policies.conduct import ConductRules, Said
 from policies.contact import Action, ContactRules, Detector, OrderContext
+from policies.contact.vocabulary import LONGEST_PART
 from policies.entry import Author, Draft
 from policies.flag import CauseKind, Flag, Mark
 from policies.order import OrderFacts, Seller
@@ -104,6 +105,13 @@ def test_only_the_last_eight_messages_are_read() -> None:
     number = Said(NOW - timedelta(minutes=8), "my number is 0151 234")
     assert SCREENER.message("56789", Earlier([number, *others[1:]]), ANY, NOW) is not None
     assert SCREENER.message("56789", Earlier([number, *others]), ANY, NOW) is None
+
+
+def test_a_long_message_is_read_by_itself() -> None:
+    begun = Earlier([Said(NOW - timedelta(minutes=1), "my number is 0151 234")])
+    rest = "567 89 01 ".ljust(LONGEST_PART, ".")
+    assert SCREENER.message(f"  {rest}  ", begun, ANY, NOW) is not None
+    assert SCREENER.message(f"{rest}.", begun, ANY, NOW) is None
 
 
 def test_secrets_are_masked_and_the_whole_is_kept_for_staff() -> None:

@@ -54,6 +54,18 @@ def test_a_message_on_its_way_counts_once() -> None:
     assert texts(senders) == ["hello"]
 
 
+def test_what_a_sender_writes_by_another_process_counts_in_its_place() -> None:
+    room = written(("bo", "one"), ("bo", "two"), ("bo", "three"))
+    senders = Senders(8)
+    senders.sent("bo", "one", "one", NOW)
+    senders.offer(room[:2])  # the second came by another process
+    senders.sent("bo", "three", "three", NOW)
+    senders.offer(room[2:])
+    assert texts(senders) == ["one", "two", "three"]
+    assert senders.last("bo", "new") == NOW
+    assert senders.last("bo", "two") is None
+
+
 def test_a_message_sent_again_is_not_its_own_predecessor() -> None:
     senders = Senders(8)
     senders.offer(written(("bo", "one"), ("bo", "two")))
