@@ -14,6 +14,8 @@ NOISY_CORES: Final = 0.15
 CLOSED: Final = "closed"
 OPEN: Final = "open"
 IDLE: Final = "idle"
+_TIMES_OF: Final = {SocketIoRedis.name: 5.0, StarletteHub.name: 6.0}
+"""How many times a peer's messages/s are aimed at."""
 Results = Mapping[str, Mapping[str, Sequence[Result]]]
 """By kind of run, then by name of the server, in the order of the runs."""
 
@@ -30,6 +32,7 @@ def median_sample(results: Sequence[Result]) -> Sample:
         },
         steal_cores=statistics.median(sample.steal_cores for sample in samples),
         other_cores=statistics.median(sample.other_cores for sample in samples),
+        server_kernel=statistics.median(sample.server_kernel for sample in samples),
     )
 
 
@@ -134,9 +137,38 @@ def report(plan: Plan, results: Results) -> str:
     if verdicts := targets(results):
         rows = [[verdict.what, verdict.wanted, verdict.measured, verdict.said] for verdict in verdicts]
         parts.append(table(["target", "wanted", "measured", ""], rows))
+    parts += _budgets(results.get(CLOSED, {}))
     if _noisy(results):
         parts.append(f"!: more than {NOISY_CORES} cores were lost to other programs and machines: that says little.")
     return "\n\n".join(parts)
+
+
+def _budgets(runs: Mapping[str, Sequence[Result]]) -> list[str]:
+    """For each throughput that is aimed at, what it leaves of the machine's cores for the server's own code."""
+    if DisputeChatServer.name not in runs:
+        return []
+    own = median_sample(runs[DisputeChatServer.name])
+    others = {name: _microseconds(own.cpu[name]) for name in GROUPS if name != "server"}
+    kernel, server = _microseconds(own.server_kernel), _microseconds(own.cpu["server"])
+    said = []
+    for name, times in _TIMES_OF.items():
+        if name in runs:
+            rate = times * median_sample(runs[name]).messages_per_s
+            whole = 1e6 * (os.cpu_count() or 1) / rate
+            left = whole - sum(others.values()) - kernel
+            taken = ", ".join(f"{group} {spent:.0f}" for group, spent in others.items())
+            said.append(
+                f"{times:g}x {name} is {rate:,.0f} messages/s, for which {os.cpu_count()} cores have "
+                f"{whole:.0f} µs each. Of that, as measured here: {taken}, "
+                f"the operating system for the server {kernel:.0f}. "
+                f"Left for the server's own code: {left:.0f} µs; it takes {server - kernel:.0f}."
+            )
+    return said
+
+
+def _microseconds(seconds_per_10000: float) -> float:
+    """For one message."""
+    return seconds_per_10000 * 100
 
 
 def _noisy(results: Results) -> bool:
@@ -177,11 +209,11 @@ def targets(results: Results) -> list[Verdict]:
     closed, opened, idle = (results.get(kind, {}) for kind in (CLOSED, OPEN, IDLE))
     if own_name in closed and socket_io in closed:
         own, other = median_sample(closed[own_name]), median_sample(closed[socket_io])
-        at_least("messages/s against Socket.IO", 5, own.messages_per_s / other.messages_per_s)
+        at_least("messages/s against Socket.IO", _TIMES_OF[socket_io], own.messages_per_s / other.messages_per_s)
         at_most("server CPU per message against Socket.IO", 0.2, own.cpu["server"] / other.cpu["server"])
     if own_name in closed and hub in closed:
         own, other = median_sample(closed[own_name]), median_sample(closed[hub])
-        at_least("messages/s against the plain hub", 6, own.messages_per_s / other.messages_per_s)
+        at_least("messages/s against the plain hub", _TIMES_OF[hub], own.messages_per_s / other.messages_per_s)
     if own_name in opened and socket_io in opened:
         own, other = median_sample(opened[own_name]), median_sample(opened[socket_io])
         at_most("p99 send to deliver against Socket.IO", 0.5, own.deliver_ms[99] / other.deliver_ms[99])

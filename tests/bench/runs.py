@@ -42,6 +42,8 @@ class Sample:
     deliver_ms: Mapping[int, float]
     steal_cores: float
     other_cores: float
+    server_kernel: float = 0.0
+    """Of the server's CPU time, what the operating system took."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def _sample(window: Window, used: Used) -> Sample:
         deliver_ms=_percentiles(window.deliver),
         steal_cores=used.steal_cores,
         other_cores=used.other_cores,
+        server_kernel=used.kernel_s["server"] * per,
     )
 
 

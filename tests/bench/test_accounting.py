@@ -1,6 +1,7 @@
 """The judge must be right: what counts as done, lost, repeated or out of order, and what the report makes of it."""
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
@@ -133,6 +134,21 @@ def test_targets_are_judged_on_medians_against_the_peers() -> None:
     said = report(Plan(), results)
     assert "MISSED" in said
     assert "6,000" in said
+
+
+def test_what_a_target_leaves_for_the_servers_own_code_is_said() -> None:
+    cpu = {"server": 2.0, "mongod": 0.5, "redis": 0.1, "generator": 0.4}
+    latencies = dict.fromkeys(PERCENTILES, 20.0)
+    own = Result(samples=[Sample(6000, cpu, latencies, latencies, 0.0, 0.0, server_kernel=0.3)], stored=Stored(0))
+    runs = {"dispute chat server": [own], "Socket.IO + Redis adapter": [_result(2000, 5, 50)]}
+    said = report(Plan(), {CLOSED: runs})
+    whole = 1e6 * (os.cpu_count() or 1) / 10_000
+    assert (
+        f"5x Socket.IO + Redis adapter is 10,000 messages/s, for which {os.cpu_count()} cores have {whole:.0f} µs"
+        in said
+    )
+    assert "mongod 50, redis 10, generator 40, the operating system for the server 30." in said
+    assert f"own code: {whole - 130:.0f} µs; it takes 170." in said
 
 
 def test_tables_have_even_columns() -> None:

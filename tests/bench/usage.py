@@ -23,6 +23,11 @@ def cpu_s(pids: Sequence[int]) -> float:
     return float(sum(spent.user + spent.system for spent in times))
 
 
+def kernel_s(pids: Sequence[int]) -> float:
+    """Of that, what the operating system took: on Linux for sockets, and what is sent is received in it as well."""
+    return float(sum(member.cpu_times().system for pid in pids for member in _tree(pid)))
+
+
 def resident_bytes(pids: Sequence[int]) -> int:
     """Resident memory of process trees."""
     return sum(member.memory_info().rss for pid in pids for member in _tree(pid))
@@ -51,6 +56,8 @@ class Used:
 
     wall_s: float
     cpu_s: Mapping[str, float]
+    kernel_s: Mapping[str, float]
+    """Of that, what the operating system took; the generator's own is not told apart."""
     steal_cores: float
     """Cores that other machines on the same host kept from this one."""
     other_cores: float
@@ -64,16 +71,21 @@ class Meter:
         self._groups = groups
         self._began = time.perf_counter()
         self._cpu_s = self._snapshot()
+        self._kernel_s = self._kernel()
         self._machine = _Machine.now()
 
     def _snapshot(self) -> dict[str, float]:
         return {name: cpu_s(pids) for name, pids in self._groups.items()} | {GENERATOR: time.process_time()}
+
+    def _kernel(self) -> dict[str, float]:
+        return {name: kernel_s(pids) for name, pids in self._groups.items()}
 
     def read(self) -> Used:
         """What was used since it was made."""
         wall_s = time.perf_counter() - self._began
         machine = _Machine.now()
         used = {name: spent - self._cpu_s[name] for name, spent in self._snapshot().items()}
+        kernel = {name: spent - self._kernel_s[name] for name, spent in self._kernel().items()}
         stolen_s = machine.stolen_s - self._machine.stolen_s
         others_s = machine.busy_s - self._machine.busy_s - sum(used.values())
-        return Used(wall_s, used, stolen_s / wall_s, max(0.0, others_s) / wall_s)
+        return Used(wall_s, used, kernel, stolen_s / wall_s, max(0.0, others_s) / wall_s)
