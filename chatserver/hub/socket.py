@@ -33,7 +33,7 @@ except ImportError:  # a platform without the compiled part
 EXTENSION: Final = "dispute_chat.socket"
 """Key of the ASGI scope's ``extensions`` under which the application finds its ``FrameSocket``."""
 
-CLOSE_TIMEOUT_S: Final = 2.0
+CLOSE_TIMEOUT_S: Final = 5.0
 """How long a peer may take to answer a close frame before its connection is aborted."""
 WRITE_HIGH: Final = 64 * 1024
 """Bytes that the transport holds before the listener's bounded queue takes over. Small, because it counts against
