@@ -14,6 +14,8 @@ INSTALLED := $(VENV)/installed
 ARGS ?=
 # Test processes, each with servers of its own: the tests wait more than they compute.
 WORKERS ?= 3
+# Servers are started hundreds of times: their code is compiled once, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: dev test check bench clean
 
