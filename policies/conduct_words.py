@@ -76,7 +76,8 @@ _BREAK: Final = re.compile(
 """Where a clause ends, and with it what a denial or an address bears on."""
 _STOP: Final = re.compile(r"[!?。！？\n]|\.(?=\s|$)")
 _LEET: Final = re.compile(r"[0134578@$!](?<=[^\W\d_].)(?=[^\W_])|[@$](?=[^\W\d_]{2})")
-_LEETS: Final = str.maketrans("0134578@$!", "oieastbasi")
+_LEET_SIGNS: Final = "0134578@$!"
+_LEETS: Final = str.maketrans(_LEET_SIGNS, "oieastbasi")
 _UNSPACED: Final = "\u0e00"
 """From here on are the scripts that put no spaces between words."""
 _STRETCH: Final = re.compile(r"([^\W\d_])\1{2,}")
@@ -121,7 +122,7 @@ def badly_said(normal: Normal) -> list[Said]:
     """Where a message insults, threatens, or makes a review a lever; in order, no two of a manner overlapping."""
     text = normal.text.replace("\n", " ")
     found = _read(text, normal.text)
-    if _LEET.search(text) and (plain := text.translate(_LEETS)) != text:
+    if any(sign in text for sign in _LEET_SIGNS) and _LEET.search(text) and (plain := text.translate(_LEETS)) != text:
         found += _read(plain, plain)
     if _stretches(text):
         found += _unstretched(text)
