@@ -341,7 +341,7 @@ async def test_a_peer_that_does_not_answer_a_close_is_cut_off() -> None:
     timers = _Timers()
     wire.socket._loop = timers  # type: ignore[assignment]
     wire.socket.close(4004, "no heartbeat")
-    assert timers.fire() == 2.0
+    assert timers.fire() == 5.0
     assert wire.transport.aborted
 
 
