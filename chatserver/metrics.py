@@ -99,6 +99,7 @@ class Metrics:
     def _bind_bus(self) -> None:
         self.forwarded = self._counter("forwarded", "Commands handed to the process that writes their room.")
         self.forward_timeouts = self._counter("forward_timeouts", "Forwarded commands written here after no answer.")
+        self.writing = self._gauge("writing", "Processes that write what all of them are sent.")
         entries = self._counter("bus_entries", "Entries on the bus: published, received, dropped.", ("event",))
         self.bus_published = entries.labels("published")
         self.bus_received = entries.labels("received")

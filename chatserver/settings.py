@@ -136,6 +136,9 @@ class Settings(BaseModel):
     forward_timeout_s: float = Field(
         1.0, gt=0, description="How long a room's writer may take before a process writes itself."
     )
+    messages_per_writer_s: int = Field(
+        2000, ge=1, description="Messages a second that one process writes for all; of more, others write a share."
+    )
     sweep_s: float = Field(3.0, gt=0, description="Pause between comparisons of active rooms' heads with MongoDB.")
     hub_lease_s: float = Field(10.0, gt=0, description="A process silent for this long counts as gone.")
     claim_lease_s: float = Field(

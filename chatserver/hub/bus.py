@@ -66,6 +66,7 @@ class Bus:
         uniform: a random number between two, such as ``random.Random().uniform``.
         times: all times and bounds.
         observer: told what happens, for metrics.
+        on_unheard: called with a channel that was published to while nobody was subscribed to it.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class Bus:
         uniform: Uniform,
         times: BusTimes = DEFAULT_TIMES,
         observer: BusObserver | None = None,
+        on_unheard: Callable[[str], None] | None = None,
     ) -> None:
         self._shards = shards_of(client, times.connect_s)
         self._prefix = prefix
         self._hub_id = hub_id
         self._on_message = on_message
         self._on_trouble = on_trouble
+        self._on_unheard = on_unheard
         self._uniform = uniform
         self._times = times
         self._observer = observer or BusCounts()
@@ -102,6 +105,7 @@ class Bus:
             observer=self._observer,
             on_refused=self._refused,
             on_homeless=self._disturbed.set,
+            on_unheard=self._unheard,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -287,6 +291,15 @@ class Bus:
         except Exception:  # one message that cannot be handled must not stop all that come after it
             self._observer.failed("callback")
             log.exception("a message on %s could not be handled", channel)
+
+    def _unheard(self, channel: str) -> None:
+        if self._on_unheard is None:
+            return
+        try:
+            self._on_unheard(channel)
+        except Exception:  # as for messages: the bus goes on
+            self._observer.failed("callback")
+            log.exception("that nobody listened on %s could not be handled", channel)
 
     def _changed(self, subscriber: Subscriber, reason: str) -> None:
         if not subscriber.alive:

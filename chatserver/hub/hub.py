@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from random import Random
 from typing import Any, Final
@@ -24,8 +25,9 @@ from chatserver.errors import CloseCode
 from chatserver.hub.attendance import Attendance
 from chatserver.hub.bus import Bus
 from chatserver.hub.changes import Changes
+from chatserver.hub.crew import Crew
 from chatserver.hub.disputes import LiveDisputes
-from chatserver.hub.hubs import HubChange, HubRegistry, writer_of
+from chatserver.hub.hubs import HubChange, HubRegistry
 from chatserver.hub.live_room import LiveRoom, Member, partition_channel, partition_of
 from chatserver.hub.mailbag import Mailbag
 from chatserver.hub.notices import Notices
@@ -35,7 +37,7 @@ from chatserver.hub.publication import Publication
 from chatserver.hub.rates import UserRates
 from chatserver.hub.recovery import Recovery
 from chatserver.hub.redis_url import Client
-from chatserver.hub.relay import Relay, hub_channel, submitted_by
+from chatserver.hub.relay import Relay, hub_channel, hub_of, submitted_by
 from chatserver.hub.screening import MessageScreening
 from chatserver.hub.seats import Seats
 from chatserver.hub.sessions import Sessions
@@ -68,7 +70,8 @@ from storage.rooms import Rooms
 from storage.unread import Unread
 
 CONTROL: Final = "control"
-"""Bus channel of what concerns every process: ``{"left": [hub, ...]}``, ``{"clock": [offset_ms, ...]}``."""
+"""Bus channel of what concerns every process: ``{"left": [hub, ...]}``, ``{"clock": [offset_ms, ...]}``,
+``{"rate": [messages_per_s]}``."""
 TICK_S: Final = 0.25
 RESTART_S: Final = 1.0
 _ORDER_UPDATED: Final = str(EntryKind.ORDER_UPDATED)
@@ -146,6 +149,7 @@ class Hub:
             on_trouble=self._on_trouble,
             uniform=parts.random.uniform,
             observer=BusMetrics(parts.metrics),
+            on_unheard=self._on_unheard,
         )
         self._mailbag = Mailbag(self.id, self.bus.publish, self._loop.call_soon)
         self.attendance = Attendance(self.id, self._mailbag, self._presence, parts.clock, self.spawn)
@@ -182,10 +186,18 @@ class Hub:
         )
         self._writers = Writers(desk, self._loop.time)
         self._relay = Relay(settings.forward_timeout_s, self._mailbag, self._writers.submit, parts.metrics)
+        self._crew = Crew(
+            self._registry,
+            partial(self._mailbag.put, CONTROL, "rate"),
+            settings.messages_per_writer_s,
+            self._loop.time,
+            parts.metrics,
+        )
         self._partition_rooms = [0] * settings.fanout_partitions
         self._tasks: set[asyncio.Task[None]] = set()
         self._background: list[asyncio.Task[None]] = []
         self._chores: tuple[tuple[float, Callable[[], Coroutine[Any, Any, None]]], ...] = (
+            (1.0, self._crew.share),
             (5.0, self._look_after_sessions),
             (max(TICK_S, settings.claim_lease_s / 4), self.disputes.renew_claims),
             (30.0, self._forget_unused),
@@ -216,6 +228,7 @@ class Hub:
         deadline = self._loop.time() + seconds
         # First of all the others take over this process's partitions, so that nothing more is passed to it.
         await self._registry.leave()
+        self._crew.choose()
         self._mailbag.put(CONTROL, "left", self.id)
         await self.sessions.say_goodbye()
         while not self._quiet() and self._loop.time() < deadline - 1.0:  # noqa: ASYNC110  (polled in a stop only)
@@ -254,7 +267,7 @@ class Hub:
     def submit(self, live: LiveRoom, submission: Submission) -> None:
         """Send a message on its way: to the room's writer on this process, or to the process that has it."""
         if self._bus_alive:
-            writer = writer_of(live.partition, self._registry.live)
+            writer = self._crew.writer_for(live.partition)
             if writer != self.id:
                 self.tally.forwarded += 1
                 self._relay.forward(writer, submission, self._loop.time())
@@ -422,7 +435,13 @@ class Hub:
             self.attendance.announce(self.live.values())
             self.spawn(self.attendance.learn_all(self.live.values()))
 
+    def _on_unheard(self, channel: str) -> None:
+        hub = hub_of(channel)
+        if hub is not None:
+            self._relay.unheard(hub, self._loop.time())
+
     def _on_hubs_changed(self, change: HubChange) -> None:
+        self._crew.choose()
         for hub_id in change.gone:
             self.attendance.drop_hub(self.live.values(), hub_id)
         if change.lapsed:
@@ -436,6 +455,8 @@ class Hub:
     def _on_control(self, message: dict[str, Any]) -> None:
         if "left" in message:
             self.spawn(self._learn_hubs())
+        for rate in message.get("rate", ()):
+            self._crew.heard(message["from"], rate)
         for offset_ms in message.get("clock", ()):
             self.clock.offset = max(self.clock.offset, timedelta(milliseconds=offset_ms))
             self.spawn(self.disputes.renew_claims())

@@ -144,6 +144,6 @@ def writer_of(partition: int, hubs: Sequence[str]) -> str:
     """The hub that appends the messages of a partition, the same seen from every hub with the same list.
 
     Args:
-        hubs: sorted ids of the living hubs, at least one.
+        hubs: sorted ids of the hubs that write, at least one.
     """
     return hubs[partition % len(hubs)]

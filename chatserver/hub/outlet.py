@@ -23,6 +23,7 @@ class Outlet:
         observer: told what happens, for metrics.
         on_refused: called when Redis refused a publication, as a Cluster does whose channels have moved.
         on_homeless: called when nobody is known to carry a channel.
+        on_unheard: called with the short name of a channel that nobody listened to when it was published to.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Outlet:
         observer: BusObserver,
         on_refused: Callable[[ResponseError], None],
         on_homeless: Callable[[], None],
+        on_unheard: Callable[[str], None] | None = None,
     ) -> None:
         self._shards = shards
         self._prefix = prefix
@@ -43,6 +45,7 @@ class Outlet:
         self._observer = observer
         self._on_refused = on_refused
         self._on_homeless = on_homeless
+        self._on_unheard = on_unheard or (lambda _: None)
         self._publishers: dict[str, Publisher] = {}
         self._routes: dict[str, tuple[Publisher, bytes]] = {}
         """How to publish to a channel: through whom, and the command up to the payload's length."""
@@ -73,13 +76,13 @@ class Outlet:
             if len(self._routes) >= _ROUTES:
                 self._routes.clear()
             self._routes[channel] = route
-        _put(route, payload)
+        _put(route, payload, channel)
 
     def put_full(self, full: bytes, payload: bytes) -> None:
         """Queue a publication to a channel of this full name, if anybody is known to carry it."""
         route = self._route(full)
         if route is not None:
-            _put(route, payload)
+            _put(route, payload, "")
 
     def rearranged(self) -> list[Publisher]:
         """The shards are not what they were: forget the routes. Returns the publishers to be stopped."""
@@ -102,12 +105,12 @@ class Outlet:
         publisher = self._publishers.get(shard)
         if publisher is None:
             publisher = self._publishers[shard] = Publisher(
-                shard, self._shards, self._times, self._uniform, self._observer, self._on_refused
+                shard, self._shards, self._times, self._uniform, self._observer, self._on_refused, self._on_unheard
             )
         name = self._shards.publish
         return publisher, b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$" % (len(name), name, len(full), full)
 
 
-def _put(route: tuple[Publisher, bytes], payload: bytes) -> None:
+def _put(route: tuple[Publisher, bytes], payload: bytes, channel: str) -> None:
     publisher, head = route
-    publisher.put(b"%b%d\r\n%b\r\n" % (head, len(payload), payload))
+    publisher.put(b"%b%d\r\n%b\r\n" % (head, len(payload), payload), channel)

@@ -87,6 +87,7 @@ class Publisher:
         uniform: Uniform,
         observer: BusObserver,
         on_refused: Callable[[ResponseError], None],
+        on_unheard: Callable[[str], None],
     ) -> None:
         self._shard = shard
         self._shards = shards
@@ -94,8 +95,9 @@ class Publisher:
         self._uniform = uniform
         self._observer = observer
         self._on_refused = on_refused
+        self._on_unheard = on_unheard
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[float, bytes]] = deque()
+        self._queue: deque[tuple[float, bytes, str]] = deque()  # since when, what, to whom
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._connected = False
@@ -103,11 +105,11 @@ class Publisher:
         self._failures = 0
         self._task = self._loop.create_task(self._run(), name=f"bus publisher {shard}")
 
-    def put(self, command: bytes) -> None:
-        """Queue one encoded publication. Never blocks, never raises."""
+    def put(self, command: bytes, channel: str) -> None:
+        """Queue one encoded publication to a channel. Never blocks, never raises."""
         times = self._times
         queue = self._queue
-        queue.append((self._loop.time(), command))
+        queue.append((self._loop.time(), command, channel))
         self._queued_bytes += len(command)
         if len(queue) > times.queue_messages or self._queued_bytes > times.queue_bytes:
             self._queued_bytes -= len(queue.popleft()[1])
@@ -158,7 +160,7 @@ class Publisher:
     async def _send_all(self, link: Link) -> None:
         while True:
             self._drop_stale()
-            batch = self._next_batch()
+            batch, channels = self._next_batch()
             if not batch:
                 if self._stopping:
                     return
@@ -169,14 +171,16 @@ class Publisher:
             try:
                 async with asyncio.timeout(self._times.reply_s):
                     await link.send_packed_command(b"".join(batch), check_health=False)
-                    for _ in batch:
+                    for channel in channels:
                         try:
-                            await link.read_response()
+                            receivers = await link.read_response()
                         except ResponseError as error:
                             self._observer.failed("publish")
                             self._on_refused(error)
                         else:
                             taken += 1
+                            if receivers == 0:
+                                self._on_unheard(channel)
                 self._failures = 0
             finally:
                 # Sent once and never again: whoever misses one repairs from the log.
@@ -184,16 +188,18 @@ class Publisher:
                 if taken < len(batch):
                     self._observer.dropped(len(batch) - taken)
 
-    def _next_batch(self) -> list[bytes]:
+    def _next_batch(self) -> tuple[list[bytes], list[str]]:
         queue = self._queue
         batch: list[bytes] = []
+        channels: list[str] = []
         size = 0
         while queue and size < self._times.batch_bytes:
-            command = queue.popleft()[1]
+            _, command, channel = queue.popleft()
             size += len(command)
             batch.append(command)
+            channels.append(channel)
         self._queued_bytes -= size
-        return batch
+        return batch, channels
 
     def _drop_stale(self) -> None:
         queue = self._queue

@@ -1,17 +1,17 @@
 """Passing a room's messages to the process that writes it.
 
 Two processes that append to one room race for every seq, and each lost race costs a round trip. So the processes
-agree on one preferred writer for each partition of the rooms, and the others pass their messages to it. This is an
-optimisation and no more: order and uniqueness come from the log. Whoever gets no answer in time writes itself, under
-the same command id, and the log tells which of the two came first. A writer that is so far behind lets go of what has
-waited for so long: it would only write it a second time.
+agree on one preferred writer for each partition of the rooms (how many of them are one, ``workload`` says), and the
+others pass their messages to it. This is an optimisation and no more: order and uniqueness come from the log. Whoever
+gets no answer in time writes itself, under the same command id, and the log tells which of the two came first. A writer
+that is so far behind lets go of what has waited for so long: it would only write it a second time.
 
 The answer to a passed message is the published entry itself, which every process that serves the room gets anyway;
 only refusals and duplicates are answered directly.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from chatserver.hub.mailbag import Mailbag
@@ -34,9 +34,17 @@ what its sender writes in the end itself, and both of them race for every place.
 _Key = tuple[str, str, str]
 
 
+_ADDRESSED: Final = "hub:"
+
+
 def hub_channel(hub_id: str) -> str:
     """The bus channel on which one process is addressed."""
-    return f"hub:{hub_id}"
+    return f"{_ADDRESSED}{hub_id}"
+
+
+def hub_of(channel: str) -> str | None:
+    """The process that a bus channel addresses; None when it is for several."""
+    return channel.removeprefix(_ADDRESSED) if channel.startswith(_ADDRESSED) else None
 
 
 def submitted_by(message: dict[str, Any]) -> Iterator[UserId]:
@@ -118,15 +126,29 @@ class Relay:
         for writer in self._give_up(now):
             self._paused[writer] = now + PAUSE_S
 
+    def unheard(self, writer: str, now: float) -> None:
+        """A process was passed something and did not even listen: it is gone, or cut off. What it has not answered yet
+        is written here at once."""
+        waited = [(key, to) for _, key, to in self._deadlines if to == writer]
+        self._deadlines = deque(each for each in self._deadlines if each[2] != writer)
+        self._paused[writer] = now + PAUSE_S
+        self._write_all_here(waited)
+
     def abandon(self) -> None:
         """The bus is down: nobody will answer."""
         self._give_up(float("inf"))
 
     def _give_up(self, now: float) -> set[str]:
         """Write here what should have been answered by now. Returns who has not answered."""
-        silent: set[str] = set()
+        late: list[tuple[_Key, str]] = []
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, key, writer = self._deadlines.popleft()
+            late.append(self._deadlines.popleft()[1:])
+        return self._write_all_here(late)
+
+    def _write_all_here(self, passed: Iterable[tuple[_Key, str]]) -> set[str]:
+        """Write what was not answered of what was passed. Returns by whom."""
+        silent: set[str] = set()
+        for key, writer in passed:
             for submission in self._pending.pop(key, ()):
                 silent.add(writer)
                 self._metrics.forward_timeouts.inc()

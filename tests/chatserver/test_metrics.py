@@ -16,8 +16,8 @@ from chatserver.observers import DeskMetrics
 DOCUMENTED = {
     "connections", "rooms", "connects", "closes", "errors", "deliveries", "gaps_repaired", "tails_repaired",
     "queue_drops", "slow_consumers", "appended", "duplicate_commands", "conflicts", "ack_seconds", "commit_entries",
-    "commit_seconds", "mongo_errors", "forwarded", "bus_entries", "bus_alive", "redis_errors", "http_requests",
-    "http_seconds", "auth_failures", "dispute_commands", "dispute_conflicts",
+    "commit_seconds", "mongo_errors", "forwarded", "writing", "bus_entries", "bus_alive", "redis_errors",
+    "http_requests", "http_seconds", "auth_failures", "dispute_commands", "dispute_conflicts",
 }  # fmt: skip
 
 

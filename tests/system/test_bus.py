@@ -82,6 +82,16 @@ async def test_order_is_kept_per_channel(url: str) -> None:
         assert one.observer.drops == 0
 
 
+async def test_it_is_told_what_nobody_listened_to(url: str) -> None:
+    async with station(url, "one") as one, station(url, "two") as two:
+        assert await two.bus.subscribe("hub:two")
+        for channel in ("hub:raise", "hub:two", "hub:four"):
+            one.bus.publish(channel, b"hello")
+        await eventually(lambda: one.unheard == ["hub:raise", "hub:four"])
+        await eventually(lambda: two.messages == [("hub:two", b"hello")])
+        assert one.observer.failures["callback"] == 1
+
+
 async def test_what_is_published_in_one_turn_travels_together(url: str) -> None:
     async with station(url, times=replace(QUICK, probe_every_s=60.0)) as one:
         one.observer.batches.clear()

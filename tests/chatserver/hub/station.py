@@ -45,6 +45,7 @@ class Station:
     observer: Observer
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    unheard: list[str] = field(default_factory=list)
 
     def on(self, channel: str) -> list[bytes]:
         """The payloads that came on one channel."""
@@ -70,14 +71,21 @@ async def station(
         if "raise" in prefix:
             raise ValueError("trouble that cannot be handled")
 
-    options: dict[str, Any] = {"on_message": on_message, "on_trouble": on_trouble}
+    unheard: list[str] = []
+
+    def on_unheard(channel: str) -> None:
+        unheard.append(channel)
+        if "raise" in channel:
+            raise ValueError("a channel without listeners that cannot be handled")
+
+    options: dict[str, Any] = {"on_message": on_message, "on_trouble": on_trouble, "on_unheard": on_unheard}
     bus = Bus(
         client, prefix=prefix, hub_id=hub_id, uniform=Random(7).uniform, times=times, observer=observer, **options
     )
     if start:
         await bus.start()
     try:
-        yield Station(bus, observer, messages, troubles)
+        yield Station(bus, observer, messages, troubles, unheard)
     finally:
         await bus.stop()
         await close_redis(client)

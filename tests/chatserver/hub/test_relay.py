@@ -166,6 +166,19 @@ def test_who_did_not_answer_is_passed_nothing_for_a_while(ours: Process) -> None
     assert passed == [(hub_channel("another"), "n1"), (hub_channel("writer"), "n3")]
 
 
+def test_what_nobody_listened_to_is_written_here_at_once(ours: Process) -> None:
+    answers: list[Written | ChatError] = []
+    ours.relay.forward("writer", submission(answers, command_id="c1"), 10.0)
+    ours.relay.forward("another", submission([], command_id="c2"), 10.0)
+    ours.relay.unheard("writer", 10.1)
+    (again,) = ours.written_here
+    again.done(Written(1, "id", "at", duplicate=False))
+    assert answers == [Written(1, "id", "at", duplicate=False)]
+    ours.relay.forward("writer", submission([], command_id="c3"), 10.2)
+    ours.relay.expire(11.0)
+    assert [one.command_id for one in ours.written_here] == ["c1", "c3", "c2"]
+
+
 def test_when_the_bus_is_down_nobody_is_waited_for(ours: Process) -> None:
     for number in range(2):
         ours.relay.forward("writer", submission([], command_id=f"c{number}"), 0.0)
