@@ -1,6 +1,8 @@
 """What holds for any text."""
 
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +78,16 @@ WORST = [
 """What took the longest of thousands of inputs made of the lexicons' phrases, in disguises of all kinds."""
 
 
+@pytest.fixture
+def untraced() -> Iterator[None]:
+    """Without what coverage does at every line, which slows some code down twice as much as other."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    yield
+    sys.settrace(tracer)
+
+
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("piece", ADVERSARIAL)
 def test_time_grows_with_length_alone(piece: str) -> None:
     """Eight times the text may take some 8 times as long; quadratic work would take 64 times. Best of several runs."""
@@ -93,6 +105,7 @@ def test_time_grows_with_length_alone(piece: str) -> None:
     assert took(4000) <= 24 * max(took(500), 0.0004)
 
 
+@pytest.mark.usefixtures("untraced")
 @pytest.mark.parametrize("piece", [*WORST, *ADVERSARIAL])
 def test_no_text_takes_long(piece: str) -> None:
     """The aim is 20 ms on one processor of its own; a busy one is slower. Best of several runs."""
