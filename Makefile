@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 ARGS ?=
-# Test processes, each with servers of its own: the tests wait more than they compute.
+# Test processes, each with servers of its own: on two cores a third one fills the time in which the others wait.
 WORKERS ?= 3
 # Servers are started hundreds of times: their code is compiled once, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
